@@ -1,0 +1,45 @@
+"""The error tree of the package: catch ``Sam3Error`` to catch them all.
+
+    Sam3Error
+    ├── InputError (ValueError)              bad prompt, picture, option or call order
+    ├── CheckpointError (RuntimeError)       a weight file cannot be used
+    │   ├── CheckpointFormatError            unreadable, truncated, not a checkpoint, unsafe
+    │   └── CheckpointMismatchError          readable, but keys or shapes are not this model's
+    ├── DownloadError (RuntimeError)         weights could not be fetched or verified
+    ├── DeviceError (RuntimeError)           the asked-for device or precision is not there
+    └── MissingDependencyError (ImportError) an optional package is needed; names the install command
+
+Every message says what was wrong, what is allowed and what to do next.
+"""
+
+
+class Sam3Error(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class InputError(Sam3Error, ValueError):
+    """A prompt, picture or option is invalid, or methods were called in the wrong order."""
+
+
+class CheckpointError(Sam3Error, RuntimeError):
+    """A weight file cannot be used."""
+
+
+class CheckpointFormatError(CheckpointError):
+    """The file is unreadable, truncated, unsafe, or not a checkpoint at all."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """The file is readable, but its keys or shapes are not those of the model."""
+
+
+class DownloadError(Sam3Error, RuntimeError):
+    """Weights could not be fetched or did not match their published size or hash."""
+
+
+class DeviceError(Sam3Error, RuntimeError):
+    """The requested device or precision is not available on this machine."""
+
+
+class MissingDependencyError(Sam3Error, ImportError):
+    """An optional package is needed; the message names the install command."""
