@@ -1,0 +1,1 @@
+"""Rooms of the vision trunk: windows, positions, attention, blocks."""
