@@ -1,0 +1,189 @@
+"""Model names, the files they stand for, and where those files are looked for.
+
+A name is one of ``CATALOG`` (``sam3``, ``sam3.1``, ``sam3-tiny``), the name of a file in a models
+folder, or a path. A local file always wins; only the known names are ever downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CheckpointError, InputError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt", ".pth")
+MODELS_VARIABLE = "SAM3_MODELS"
+"""Environment variable: folders with weights, separated like PATH; searched first."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all) while weights are downloaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model that is known by name.
+
+    Attributes:
+        name: what the user writes.
+        file_names: names its weights have when published, the preferred one first.
+        bundled: whether the file comes with the package (``sam3/assets``).
+        page: where a person finds the weights.
+    """
+
+    name: str
+    file_names: tuple[str, ...]
+    bundled: bool = False
+    page: str = ""
+
+
+CATALOG: dict[str, ModelEntry] = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            name="sam3",
+            file_names=("sam3.safetensors", "sam3.pt"),
+            page="https://huggingface.co/facebook/sam3",
+        ),
+        ModelEntry(
+            name="sam3.1",
+            file_names=(
+                "sam3.1_multiplex_fp16.safetensors",
+                "sam3.1_multiplex.safetensors",
+                "sam3.1_multiplex.pt",
+            ),
+            page="https://huggingface.co/Comfy-Org/sam3.1",
+        ),
+        ModelEntry(name="sam3-tiny", file_names=("sam3_tiny.safetensors",), bundled=True),
+    )
+}
+
+
+def find_local(name: str, folders: Iterable[str | os.PathLike[str]]) -> Path | None:
+    """The file of a known model, or of a file name, in the first folder that has it.
+
+    Args:
+        name: a name of ``CATALOG``, or a file name with or without its suffix. Sub-folders may be
+            part of it; the result always lies inside one of the folders.
+        folders: looked through in this order; missing ones are passed over.
+
+    Returns:
+        The path, or None.
+    """
+    entry = CATALOG.get(name)
+    if entry is not None and entry.bundled:
+        path = ASSETS / entry.file_names[0]
+        return path if path.is_file() else None
+    candidates = entry.file_names if entry else _spellings(name)
+    for folder in map(Path, folders):
+        root = folder.resolve()
+        for candidate in candidates:
+            path = folder / candidate
+            if path.is_file() and path.resolve().is_relative_to(root):
+                return path
+    return None
+
+
+def list_models(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Names to offer in a menu: the known models, then other weight files of the folders.
+
+    Args:
+        folders: searched without their sub-folders.
+
+    Returns:
+        Known names first, then file names in alphabetical order, each once. Files that a known
+        name stands for are not repeated.
+    """
+    known = {file for entry in CATALOG.values() for file in entry.file_names}
+    others: set[str] = set()
+    for folder in map(Path, folders):
+        if folder.is_dir():
+            names = (p.name for p in folder.iterdir() if p.suffix.lower() in CHECKPOINT_SUFFIXES)
+            others.update(n for n in names if n not in known)
+    return [*CATALOG, *sorted(others, key=str.lower)]
+
+
+def default_folders() -> list[Path]:
+    """Folders searched outside ComfyUI, in this order; they need not exist.
+
+    ``$SAM3_MODELS``; ``models/sam3`` and ``models/checkpoints`` below the working folder; the same
+    two of the ComfyUI that this checkout is installed in as a custom node, if it is.
+    """
+    listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
+    folders = [Path(item).expanduser() for item in listed if item.strip()]
+    roots = [Path.cwd()]
+    pack = Path(__file__).resolve().parents[2]
+    if pack.parent.name == "custom_nodes":
+        roots.append(pack.parent.parent)
+    for root in roots:
+        folders += [root / "models" / "sam3", root / "models" / "checkpoints"]
+    return list(dict.fromkeys(folders))
+
+
+def resolve_model(
+    name_or_path: str,
+    folders: Sequence[str | os.PathLike[str]] | None = None,
+    allow_download: bool = True,
+    token: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Path of the weights that ``name_or_path`` means.
+
+    Args:
+        name_or_path: a path to a file; else a name of ``CATALOG``; else a file name in one of the
+            folders, with or without its suffix.
+        folders: searched in this order; None means :func:`default_folders`. Downloads go to the
+            first one.
+        allow_download: whether a known model that is nowhere on disk may be fetched.
+        token: Hugging Face token for gated files; None uses the one of the machine, if any.
+        progress: called while downloading.
+
+    Returns:
+        Path of an existing file.
+
+    Raises:
+        InputError: the name is empty or unknown; lists the known names and the folders.
+        CheckpointError: the model is known but not there, and may not be downloaded.
+        DownloadError: the download failed.
+    """
+    name = name_or_path.strip()
+    if not name:
+        raise InputError(f"No model was named. Known models: {', '.join(CATALOG)}.")
+    places = [Path(f) for f in (default_folders() if folders is None else folders)]
+    entry = CATALOG.get(name)
+    if entry is None and Path(name).expanduser().is_file():
+        return Path(name).expanduser()
+    found = find_local(name, places)
+    if found is not None:
+        return found
+    if entry is None:
+        raise InputError(
+            f"There is no model {name!r}: it is neither a file, nor one of the known models "
+            f"({', '.join(CATALOG)}), nor a file in {_listed(places)}."
+        )
+    if entry.bundled:
+        raise CheckpointError(
+            f"{ASSETS / entry.file_names[0]} is missing: the installation is incomplete. "
+            "Install the pack again, or fetch the file with Git LFS if your copy uses it."
+        )
+    if not allow_download or not places:
+        raise CheckpointError(
+            f"The weights of {name!r} are not on this machine and downloading is off. Put "
+            f"{' or '.join(entry.file_names)} into one of {_listed(places)}; see {entry.page}."
+        )
+    from .download import fetch_weights
+
+    return fetch_weights(name, places[0], token=token, progress=progress)
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """A file name as it is, then with each suffix that weights have."""
+    if Path(name).suffix.lower() in CHECKPOINT_SUFFIXES:
+        return (name,)
+    return tuple(name + suffix for suffix in CHECKPOINT_SUFFIXES)
+
+
+def _listed(folders: Sequence[Path]) -> str:
+    return ", ".join(str(f) for f in folders) or "any folder (none was given)"
