@@ -1,0 +1,1 @@
+"""Procedural scenes of coloured shapes: drawing, phrases, pre-rendering and batches."""
