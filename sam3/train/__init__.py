@@ -1,1 +1,4 @@
-"""Training: data, losses, matchers, optimisation and the trainer. Nothing below imports this package."""
+"""Training: data, losses, matchers, optimisation and the trainer.
+
+Nothing below imports this package.
+"""

@@ -1,0 +1,1 @@
+"""Losses: elementary functions, one file per loss module, the wrapper over all outputs."""

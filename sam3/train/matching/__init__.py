@@ -1,0 +1,1 @@
+"""Matching of predictions to ground truth: costs, assignment solvers, one-to-many selection."""
