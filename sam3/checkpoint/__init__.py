@@ -1,0 +1,21 @@
+"""Weight files: reading any published layout, strict loading, saving, describing, fetching."""
+
+from __future__ import annotations
+
+from .formats import read_checkpoint
+from .huggingface import from_huggingface, to_huggingface
+from .layouts import neck_levels
+from .load import LoadReport, load_image_weights
+from .raw import RawCheckpoint
+from .save import save_checkpoint
+
+__all__ = [
+    "LoadReport",
+    "RawCheckpoint",
+    "from_huggingface",
+    "load_image_weights",
+    "neck_levels",
+    "read_checkpoint",
+    "save_checkpoint",
+    "to_huggingface",
+]
