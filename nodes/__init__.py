@@ -1,0 +1,1 @@
+"""What the nodes share: the host's services (``host``) and model loading (``loading``)."""
