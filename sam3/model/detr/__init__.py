@@ -1,0 +1,1 @@
+"""Rooms of the DETR decoder: layer, box-relative bias."""

@@ -1,0 +1,1 @@
+"""Geometric prompts: the container and the embedding of its parts."""

@@ -1,0 +1,274 @@
+"""Builders: configuration to modules, checkpoint to weights. The only place that maps one to the other.
+
+Entry point :func:`build_sam3_image_model`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checkpoint import RawCheckpoint, load_image_weights, read_checkpoint
+from .config import Sam3ImageConfig, presets
+from .errors import CheckpointFormatError, DeviceError
+from .layers.mlp import MLP
+from .model.decoder import TransformerDecoder, TransformerDecoderLayer
+from .model.encoder import TransformerEncoderFusion, TransformerEncoderLayer
+from .model.geometry_encoders import SequenceGeometryEncoder
+from .model.maskformer_segmentation import PixelDecoder, UniversalSegmentationHead
+from .model.model_misc import DotProductScoring, MultiheadAttentionWrapper, TransformerWrapper
+from .model.necks import Sam3DualViTDetNeck
+from .model.position_encoding import PositionEmbeddingSine
+from .model.sam3_image import Sam3Image
+from .model.text_encoder_ve import VETextEncoder
+from .model.tokenizer_ve import SimpleTokenizer
+from .model.vitdet import ViT
+from .model.vl_combiner import SAM3VLBackbone
+from .precision import PrecisionPolicy, resolve_precision
+
+
+def build_sam3_image_model(
+    bpe_path: str | Path | None = None,
+    device: torch.device | str | None = None,
+    eval_mode: bool = True,
+    checkpoint_path: str | Path | None = None,
+    load_from_HF: bool = True,
+    enable_segmentation: bool = True,
+    enable_inst_interactivity: bool = False,
+    compile: bool = False,
+    *,
+    config: Sam3ImageConfig | None = None,
+    precision: str | PrecisionPolicy = "fp32",
+    matcher: Any = None,
+) -> Sam3Image:
+    """Build the image model and load its weights.
+
+    bpe_path: CLIP vocabulary, by default the bundled one. device: where the model goes; None picks
+    CUDA, then MPS, then CPU. checkpoint_path: any supported file (``sam3.checkpoint``); without one
+    ``load_from_HF`` fetches ``facebook/sam3``, and ``load_from_HF=False`` leaves random weights.
+    config: by default the one in the file, else the released model. precision: "fp32", "bf16",
+    "fp16", "auto" or a policy. matcher: used by training (``eval_mode=False``).
+
+    Raises CheckpointError for an unusable file, DownloadError without network or permission,
+    DeviceError for a missing device.
+    """
+    device = pick_device(device)
+    policy = resolve_precision(precision, device)
+    if enable_inst_interactivity:
+        raise NotImplementedError(
+            "enable_inst_interactivity needs the SAM heads, which this version does not have yet;"
+            " use text, box and point prompts of Sam3Processor"
+        )
+    if checkpoint_path is None and load_from_HF:
+        from .checkpoint.download import fetch_weights
+
+        checkpoint_path = fetch_weights("sam3")
+    raw = None if checkpoint_path is None else read_checkpoint(checkpoint_path)
+    config = config or _config_of(raw)
+    with torch.device("cpu" if raw is None else "meta"):
+        model = assemble_image_model(
+            config, bpe_path=bpe_path, enable_segmentation=enable_segmentation, matcher=matcher
+        )
+    if raw is not None:
+        report = load_image_weights(model, raw, dtype_for=policy.dtype_for, device=device)
+        model.supports_points = report.supports_points
+        materialize_buffers(model, device)
+    policy.apply_(model)
+    model.to(device)
+    if compile:
+        compile_image_model(model)
+    return model.train(not eval_mode)
+
+
+def pick_device(device: torch.device | str | None = None) -> torch.device:
+    """``device`` checked for existence, or the best there is: CUDA, MPS, CPU."""
+    if device is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(device)
+    missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise DeviceError(f"device {str(device)!r} is not available here; use 'cpu' or leave it out")
+    return device
+
+
+def materialize_buffers(model: nn.Module, device: torch.device | str = "cpu") -> None:
+    """Compute the buffers that a checkpoint did not fill on a model built on the meta device."""
+    for module in model.modules():
+        if hasattr(module, "reset_computed_buffers") and any(b.is_meta for b in module.buffers()):
+            module.reset_computed_buffers(device)
+
+
+def compile_image_model(model: Sam3Image) -> None:
+    """Compile the vision trunk and the pixel decoder in place."""
+    from .perflib.compile import compile_wrapper
+
+    trunk = model.backbone.vision_backbone.trunk
+    trunk.forward = compile_wrapper(trunk.forward, mode="default", fullgraph=True)
+    if model.segmentation_head is not None:
+        pixel_decoder = model.segmentation_head.pixel_decoder
+        pixel_decoder.forward = compile_wrapper(
+            pixel_decoder.forward, mode="default", fullgraph=True, dynamic=True
+        )
+
+
+def _config_of(raw: RawCheckpoint | None) -> Sam3ImageConfig:
+    if raw is None:
+        return presets.SAM3_IMAGE
+    if raw.config is not None:
+        try:
+            return Sam3ImageConfig.from_dict(raw.config)
+        except (TypeError, ValueError) as error:
+            raise CheckpointFormatError(
+                f"{raw.path}: the configuration in its metadata is not usable ({error});"
+                " update this package or get the file again"
+            ) from error
+    return presets.SAM31_IMAGE if raw.version == "3.1" else presets.SAM3_IMAGE
+
+
+# ---- assembly ---------------------------------------------------------------------------------
+
+
+def assemble_image_model(
+    config: Sam3ImageConfig,
+    *,
+    bpe_path: str | Path | None = None,
+    enable_segmentation: bool = True,
+    matcher: Any = None,
+) -> Sam3Image:
+    """The module tree of ``config`` on the default device, with initial weights."""
+    c = config
+    return Sam3Image(
+        backbone=SAM3VLBackbone(
+            visual=_vision_backbone(c), text=_text_encoder(c, bpe_path), scalp=c.neck.scalp
+        ),
+        transformer=TransformerWrapper(_fusion_encoder(c), _decoder(c), c.d_model),
+        input_geometry_encoder=_geometry_encoder(c),
+        segmentation_head=_segmentation_head(c) if enable_segmentation else None,
+        dot_prod_scoring=DotProductScoring(
+            c.d_model,
+            c.d_model,
+            MLP(
+                c.d_model,
+                c.dim_feedforward,
+                c.d_model,
+                2,
+                dropout=c.dropout,
+                residual=True,
+                out_norm=nn.LayerNorm(c.d_model),
+            ),
+        ),
+        matcher=matcher,
+        config=config,
+    )
+
+
+def _vision_backbone(c: Sam3ImageConfig) -> Sam3DualViTDetNeck:
+    v = c.vision
+    trunk = ViT(
+        img_size=v.img_size,
+        patch_size=v.patch_size,
+        embed_dim=v.embed_dim,
+        depth=v.depth,
+        num_heads=v.num_heads,
+        mlp_ratio=v.mlp_ratio,
+        drop_path_rate=v.drop_path_rate,
+        pretrain_img_size=v.pretrain_img_size,
+        window_size=v.window_size,
+        global_att_blocks=v.global_blocks,
+    )
+    return Sam3DualViTDetNeck(
+        trunk, _sine(c, v.img_size), d_model=c.d_model, scale_factors=c.neck.scale_factors
+    )
+
+
+def _sine(c: Sam3ImageConfig, resolution: int | None = None) -> PositionEmbeddingSine:
+    return PositionEmbeddingSine(num_pos_feats=c.d_model, precompute_resolution=resolution)
+
+
+def _text_encoder(c: Sam3ImageConfig, bpe_path: str | Path | None) -> VETextEncoder:
+    t = c.text
+    return VETextEncoder(
+        d_model=c.d_model,
+        tokenizer=SimpleTokenizer(bpe_path, num_merges=t.num_merges),
+        width=t.width,
+        heads=t.heads,
+        layers=t.layers,
+        context_length=t.context_length,
+        vocab_size=t.vocab_size,
+    )
+
+
+def _attention(c: Sam3ImageConfig, batch_first: bool = False) -> MultiheadAttentionWrapper:
+    return MultiheadAttentionWrapper(c.d_model, c.num_heads, c.dropout, batch_first=batch_first)
+
+
+def _encoder_layer(
+    c: Sam3ImageConfig, *, batch_first: bool, self_pos: bool, key_pos: bool
+) -> TransformerEncoderLayer:
+    return TransformerEncoderLayer(
+        activation="relu",
+        d_model=c.d_model,
+        dim_feedforward=c.dim_feedforward,
+        dropout=c.dropout,
+        self_attention=_attention(c, batch_first),
+        cross_attention=_attention(c, batch_first),
+        pos_enc_at_attn=self_pos,
+        pos_enc_at_cross_attn_keys=key_pos,
+    )
+
+
+def _geometry_encoder(c: Sam3ImageConfig) -> SequenceGeometryEncoder:
+    return SequenceGeometryEncoder(
+        d_model=c.d_model,
+        pos_enc=_sine(c),
+        num_layers=c.geometry.layers,
+        layer=_encoder_layer(c, batch_first=False, self_pos=False, key_pos=True),
+        roi_size=c.geometry.roi_size,
+    )
+
+
+def _fusion_encoder(c: Sam3ImageConfig) -> TransformerEncoderFusion:
+    return TransformerEncoderFusion(
+        layer=_encoder_layer(c, batch_first=True, self_pos=True, key_pos=False),
+        num_layers=c.encoder_layers,
+        d_model=c.d_model,
+        add_pooled_text_to_img_feat=False,
+    )
+
+
+def _decoder(c: Sam3ImageConfig) -> TransformerDecoder:
+    return TransformerDecoder(
+        layer=TransformerDecoderLayer(
+            activation="relu",
+            d_model=c.d_model,
+            dim_feedforward=c.dim_feedforward,
+            dropout=c.dropout,
+            cross_attention=_attention(c),
+            n_heads=c.num_heads,
+        ),
+        num_layers=c.decoder.layers,
+        num_queries=c.decoder.num_queries,
+        d_model=c.d_model,
+        dac=c.decoder.dac,
+        resolution=c.vision.img_size,
+        stride=c.vision.patch_size,
+    )
+
+
+def _segmentation_head(c: Sam3ImageConfig) -> UniversalSegmentationHead:
+    stages = c.segmentation.upsampling_stages
+    return UniversalSegmentationHead(
+        hidden_dim=c.d_model,
+        upsampling_stages=stages,
+        pixel_decoder=PixelDecoder(
+            c.d_model, stages, num_groups=c.segmentation.group_norm_groups
+        ),
+        cross_attend_prompt=MultiheadAttentionWrapper(c.d_model, c.num_heads),
+    )
