@@ -49,7 +49,7 @@ class LossWithWeights(nn.Module):
 
         Args:
             outputs: predictions of one decoder layer.
-            targets: the target dict of ``sam3.train.targets.back_convert``.
+            targets: the target dict of ``Sam3Image.back_convert``.
             indices: ``(batch_idx, src_idx, tgt_idx or None)``.
             num_boxes: normaliser.
             is_aux: the outputs come from an auxiliary layer.

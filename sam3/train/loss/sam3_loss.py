@@ -81,7 +81,7 @@ class Sam3LossWrapper(nn.Module):
 
         Args:
             find_stages: per stage, the list of step output dicts (or one dict).
-            find_targets: per stage, the dict of ``sam3.train.targets.back_convert``.
+            find_targets: per stage, the dict of ``Sam3Image.back_convert``.
 
         Returns:
             named scalar losses; ``core_loss`` is the one to differentiate.

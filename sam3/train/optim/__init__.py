@@ -1,0 +1,1 @@
+"""Optimisation: parameter groups, schedules, gradient clipping, averaged weights."""
