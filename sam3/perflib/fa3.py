@@ -9,16 +9,25 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MissingDependencyError
-
-OP_NAME = "flash::flash_attn_func"
+from . import capabilities
 
 
 @cache
-def _operator() -> Any:
-    """Register the op with its fake (shape-only) version at first use."""
+def prepare() -> Any:
+    """Check that FlashAttention 3 is there and register the op ``flash::flash_attn_func``, once.
 
-    @torch.library.custom_op(OP_NAME, mutates_args=())
-    def flash_attn_func_op(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    :func:`flash_attn_func` does it itself at its first call, but not while being compiled: a model
+    that is going to be compiled calls this where it is built. Returns the op, which the cached
+    result keeps alive. Raises MissingDependencyError.
+    """
+    if not capabilities.has_flash_attention_3():
+        raise MissingDependencyError(
+            "FlashAttention 3 (module flash_attn_interface) is not installed: build it from the "
+            "folder `hopper` of https://github.com/Dao-AILab/flash-attention, or set use_fa3=False"
+        )
+
+    @torch.library.custom_op("flash::flash_attn_func", mutates_args=())
+    def attention_op(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         from flash_attn_interface import flash_attn_func as attention
 
         out = attention(q, k, v)
@@ -26,11 +35,11 @@ def _operator() -> Any:
         out = out[0] if isinstance(out, tuple) else out
         return out.to(torch.bfloat16).contiguous()
 
-    @flash_attn_func_op.register_fake
+    @attention_op.register_fake
     def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return q.new_empty((*q.shape[:-1], v.shape[-1]), dtype=torch.bfloat16)
 
-    return flash_attn_func_op
+    return attention_op
 
 
 def flash_attn_func(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -46,16 +55,7 @@ def flash_attn_func(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             "attention needs q [B, L, heads, D] and k, v [B, S, heads, D], got "
             f"{tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
         )
-    _require_flash_attention()
-    half = (t.to(torch.float8_e4m3fn) for t in (q, k, v))
-    return _operator()(*half).to(q.dtype)
-
-
-def _require_flash_attention() -> None:
-    from .capabilities import has_flash_attention_3
-
-    if not has_flash_attention_3():
-        raise MissingDependencyError(
-            "FlashAttention 3 (module flash_attn_interface) is not installed: build it from the "
-            "folder `hopper` of https://github.com/Dao-AILab/flash-attention, or set use_fa3=False"
-        )
+    if not torch.compiler.is_compiling():
+        prepare()
+    quantised = (t.to(torch.float8_e4m3fn) for t in (q, k, v))
+    return torch.ops.flash.flash_attn_func(*quantised).to(q.dtype)
