@@ -20,7 +20,7 @@ from .augment import plain_curve
 
 @dataclass(frozen=True)
 class Question:
-    """One query: picture index, phrase, target object indices, all boxes [n, 4] of the picture, prompt box."""
+    """One query: picture, phrase, target objects, all boxes [n, 4] of the picture, prompt box."""
 
     image: int
     text: str
@@ -30,9 +30,11 @@ class Question:
 
 
 def assemble(
-    images: Sequence[tuple[np.ndarray, np.ndarray | None]], label_maps: Sequence[np.ndarray],
-    questions: Sequence[Question], mask_size: int,
-) -> BatchedDatapoint:  # fmt: skip
+    images: Sequence[tuple[np.ndarray, np.ndarray | None]],
+    label_maps: Sequence[np.ndarray],
+    questions: Sequence[Question],
+    mask_size: int,
+) -> BatchedDatapoint:
     """Build the batch.
 
     images: (uint8 [R, R, 3], tone curve [256, 3] or None) per picture; label_maps: uint8 [R, R];
@@ -60,7 +62,9 @@ def _normalise(image: np.ndarray, curve: np.ndarray | None) -> Tensor:
     return torch.from_numpy(np.stack(planes))
 
 
-def _find_stage(questions: Sequence[Question], numbers: dict[str, int], ids: list[list[int]]) -> FindStage:
+def _find_stage(
+    questions: Sequence[Question], numbers: dict[str, int], ids: list[list[int]]
+) -> FindStage:
     count = len(questions)
     slots = int(any(q.prompt_box is not None for q in questions))
     boxes = torch.zeros(slots, count, 4)
@@ -82,7 +86,10 @@ def _find_stage(questions: Sequence[Question], numbers: dict[str, int], ids: lis
 
 
 def _find_target(
-    questions: Sequence[Question], ids: list[list[int]], label_maps: Sequence[np.ndarray], mask_size: int
+    questions: Sequence[Question],
+    ids: list[list[int]],
+    label_maps: Sequence[np.ndarray],
+    mask_size: int,
 ) -> BatchedFindTarget:
     counts = [len(q.targets) for q in questions]
     longest = max(counts, default=0)
@@ -107,8 +114,10 @@ def _find_target(
     )
 
 
-def target_masks(questions: Sequence[Question], label_maps: Sequence[np.ndarray], mask_size: int) -> Tensor:
-    """Masks of all targets in packed order: [N, mask_size, mask_size] bool, True where half is covered.
+def target_masks(
+    questions: Sequence[Question], label_maps: Sequence[np.ndarray], mask_size: int
+) -> Tensor:
+    """Masks of all targets in packed order: [N, mask_size, mask_size] bool, True if half covered.
 
     An object too thin to cover half of any cell keeps the cells it covers most.
     """
@@ -116,12 +125,16 @@ def target_masks(questions: Sequence[Question], label_maps: Sequence[np.ndarray]
     if not wanted:
         return torch.zeros(0, mask_size, mask_size, dtype=torch.bool)
     stack = np.stack([label_maps[image] == label for image, label in wanted])
-    share = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(stack).float()[:, None], mask_size)[:, 0]
+    share = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(stack).float()[:, None], mask_size
+    )[:, 0]
     peak = share.amax((1, 2), keepdim=True)
     return (share >= peak.clamp(max=0.5)) & (share > 0)
 
 
-def _metadata(questions: Sequence[Question], label_maps: Sequence[np.ndarray]) -> BatchedInferenceMetadata:
+def _metadata(
+    questions: Sequence[Question], label_maps: Sequence[np.ndarray]
+) -> BatchedInferenceMetadata:
     """Training has no data set ids, so they are -1."""
     count = len(questions)
     none = torch.full((count,), -1)

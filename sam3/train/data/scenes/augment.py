@@ -1,4 +1,4 @@
-"""Changes of a stored scene that keep every phrase true: the eight orientations and light changes."""
+"""Changes of a stored scene that keep every phrase true: eight orientations, light changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def random_orientation(rng: np.random.Generator) -> tuple[bool, bool, bool]:
 def orient(
     image: np.ndarray, labels: np.ndarray, boxes: np.ndarray, orientation: tuple[bool, bool, bool]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Apply an orientation to a square picture [R, R, 3], its labels [R, R] and cxcywh boxes [n, 4].
+    """Turn a square picture [R, R, 3], its labels [R, R] and cxcywh boxes [n, 4].
 
     Pictures come back as views.
     """

@@ -16,10 +16,16 @@ Size = tuple[int, int]
 
 # Dark-to-light pairs as photographs have them: sky, grass, sand, wood, stone, sea, dusk, wall.
 PALETTES: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...] = (
-    ((92, 136, 186), (214, 228, 240)), ((44, 66, 30), (150, 170, 100)), ((150, 126, 90), (226, 206, 170)),
-    ((70, 48, 32), (168, 128, 90)), ((70, 72, 74), (180, 178, 172)), ((22, 52, 70), (120, 160, 170)),
-    ((48, 36, 60), (210, 150, 130)), ((168, 160, 150), (236, 232, 224)), ((24, 26, 30), (90, 94, 100)),
-)  # fmt: skip
+    ((92, 136, 186), (214, 228, 240)),
+    ((44, 66, 30), (150, 170, 100)),
+    ((150, 126, 90), (226, 206, 170)),
+    ((70, 48, 32), (168, 128, 90)),
+    ((70, 72, 74), (180, 178, 172)),
+    ((22, 52, 70), (120, 160, 170)),
+    ((48, 36, 60), (210, 150, 130)),
+    ((168, 160, 150), (236, 232, 224)),
+    ((24, 26, 30), (90, 94, 100)),
+)
 
 
 def random_rgb(rng: np.random.Generator) -> np.ndarray:
@@ -147,7 +153,9 @@ def collage(size: Size, rng: np.random.Generator) -> np.ndarray:
     image = Image.new("RGB", (small[1], small[0]), base)
     pen = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(5, 16))):
-        tone = np.array(PALETTES[rng.integers(len(PALETTES))][rng.integers(2)]) + rng.normal(0, 18, 3)
+        tone = np.array(PALETTES[rng.integers(len(PALETTES))][rng.integers(2)]) + rng.normal(
+            0, 18, 3
+        )
         points = rng.uniform(-0.2, 1.2, (4, 2)) * (small[1], small[0])
         fill = tuple(int(v) for v in np.clip(tone, 0, 255))
         pen.polygon([(float(a), float(b)) for a, b in points], fill=fill)
@@ -158,12 +166,21 @@ def collage(size: Size, rng: np.random.Generator) -> np.ndarray:
 
 
 SIMPLE: tuple[tuple[Callable[[Size, np.random.Generator], np.ndarray], float], ...] = (
-    (flat, 0.45), (gradient, 0.3), (colour_noise, 0.25),
-)  # fmt: skip
+    (flat, 0.45),
+    (gradient, 0.3),
+    (colour_noise, 0.25),
+)
 ALL: tuple[tuple[Callable[[Size, np.random.Generator], np.ndarray], float], ...] = (
-    (flat, 0.2), (gradient, 0.15), (colour_noise, 0.13), (pixel_noise, 0.07), (checkerboard, 0.06),
-    (stripes, 0.06), (clouds, 0.13), (horizon, 0.1), (collage, 0.1),
-)  # fmt: skip
+    (flat, 0.2),
+    (gradient, 0.15),
+    (colour_noise, 0.13),
+    (pixel_noise, 0.07),
+    (checkerboard, 0.06),
+    (stripes, 0.06),
+    (clouds, 0.13),
+    (horizon, 0.1),
+    (collage, 0.1),
+)
 
 
 def draw_background(size: Size, rng: np.random.Generator, simple: bool = False) -> np.ndarray:

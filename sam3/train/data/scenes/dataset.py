@@ -23,7 +23,11 @@ from .prerender import MANIFEST
 
 @dataclass(frozen=True)
 class StoredScene:
-    """One row of a folder: image [R, R, 3] and labels [R, R] uint8, attributes [n, 3], boxes [n, 4]."""
+    """One row of a folder.
+
+    image [R, R, 3] and labels [R, R] uint8; attributes [n, 3] int8; boxes [n, 4] float32
+    normalised cxcywh; level 0 or 1.
+    """
 
     image: np.ndarray
     labels: np.ndarray
@@ -40,7 +44,9 @@ class SceneFolder:
         self.folder = Path(folder)
         manifest = self.folder / MANIFEST
         if not manifest.is_file():
-            raise InputError(f"{self.folder} holds no {MANIFEST}; make it with sam3.train.data.scenes.prerender")
+            raise InputError(
+                f"{self.folder} holds no {MANIFEST}; make it with sam3.train.data.scenes.prerender"
+            )
         self.manifest: dict[str, int | float] = json.loads(manifest.read_text())
         self.resolution = int(self.manifest["resolution"])
         self.shard_size = int(self.manifest["shard_size"])
@@ -49,12 +55,16 @@ class SceneFolder:
         missing = [path.name for path in paths if not path.is_dir()]
         if missing:
             raise InputError(
-                f"{self.folder}: {len(missing)} of {expected} shards are missing (first {missing[0]}); "
+                f"{self.folder}: {len(missing)} of {expected} shards are missing, "
+                f"first {missing[0]}; "
                 "run the same prerender command again to finish it"
             )
-        self._big = [{n: np.load(p / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")} for p in paths]
+        self._big = [
+            {n: np.load(p / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")} for p in paths
+        ]
         self.attributes, self.boxes, self.levels = (
-            np.concatenate([np.load(p / f"{name}.npy") for p in paths]) for name in ("attributes", "boxes", "levels")
+            np.concatenate([np.load(p / f"{name}.npy") for p in paths])
+            for name in ("attributes", "boxes", "levels")
         )
         self.counts = (self.attributes[..., 0] >= 0).sum(1)
 
@@ -83,14 +93,24 @@ class SceneBatches:
     """
 
     def __init__(
-        self, folder: Path | str, batch_images: int, phrases_per_image: int, seed: int,
-        resolution: int | None = None, mask_size: int = 64, *, simple_steps: int = 0,
-        start_step: int = 0, augment: bool = True, box_probability: float = 0.25,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path | str,
+        batch_images: int,
+        phrases_per_image: int,
+        seed: int,
+        resolution: int | None = None,
+        mask_size: int = 64,
+        *,
+        simple_steps: int = 0,
+        start_step: int = 0,
+        augment: bool = True,
+        box_probability: float = 0.25,
+    ) -> None:
         self.scenes = SceneFolder(folder)
         if resolution is not None and resolution != self.scenes.resolution:
             raise InputError(
-                f"the scenes in {folder} are {self.scenes.resolution} px, the model wants {resolution}; "
+                f"the scenes in {folder} are {self.scenes.resolution} px, "
+                f"the model wants {resolution}; "
                 f"draw them with --resolution {resolution}"
             )
         if batch_images < 1 or phrases_per_image < 1:
@@ -152,7 +172,9 @@ class SceneBatches:
         for number in range(self.phrases_per_image):
             for _ in range(5):
                 if number < positives:
-                    query = sample_positive(attributes, rng, level, self.box_probability if level else 0.0)
+                    query = sample_positive(
+                        attributes, rng, level, self.box_probability if level else 0.0
+                    )
                 else:
                     query = sample_negative(attributes, rng, level)
                 if all(query.text != other.text for other in found):

@@ -1,4 +1,4 @@
-"""Draws what is asked about a scene: phrases that fit, phrases that do not, and boxes to point with.
+"""Draws what is asked about a scene: phrases that fit, phrases that do not, and boxes.
 
 Works on the attribute table alone ([n, 3] int: colour, shape, pattern), so that it is the same
 for scenes just drawn and scenes read back from disk.
@@ -51,7 +51,11 @@ def _concept_of(attributes: np.ndarray, kind: str, rng: np.random.Generator) -> 
         if pattern == 0:
             kind = "full"
         else:
-            return Concept(colour if rng.random() < 0.6 else None, shape if rng.random() < 0.8 else None, pattern)
+            return Concept(
+                colour if rng.random() < 0.6 else None,
+                shape if rng.random() < 0.8 else None,
+                pattern,
+            )
     return Concept(
         colour if kind in ("full", "colour") else None,
         shape if kind in ("full", "shape") else None,
@@ -119,9 +123,13 @@ def _random_concept(rng: np.random.Generator, level: int, allow_any: bool) -> Co
     kind = sample_kind(rng, level)
     if kind == "any" and not allow_any:
         kind = "full"
-    drawn = np.array([
-        sample_colour_name(rng), sample_shape_name(rng), rng.integers(1, len(PATTERN_NAMES)),
-    ])  # fmt: skip
+    drawn = np.array(
+        [
+            sample_colour_name(rng),
+            sample_shape_name(rng),
+            rng.integers(1, len(PATTERN_NAMES)),
+        ]
+    )
     return _concept_of(drawn, kind, rng)
 
 
@@ -136,6 +144,6 @@ def noisy_box(box: np.ndarray, rng: np.random.Generator, noise: float = 0.1) -> 
     width, height = corners[2] - corners[0], corners[3] - corners[1]
     if width <= 0.3 * w or height <= 0.3 * h:
         return np.asarray(box, dtype=np.float32)
-    return np.array([corners[0] + width / 2, corners[1] + height / 2, width, height], dtype=np.float32)
-
-
+    return np.array(
+        [corners[0] + width / 2, corners[1] + height / 2, width, height], dtype=np.float32
+    )

@@ -96,7 +96,13 @@ def render_shard(folder: Path, number: int, config: PrerenderConfig) -> Path:
         images[row], labels[row], found = square_scene(scene, side)
         attributes[row, : len(found)], boxes[row, : len(found)] = scene.attributes, found
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=folder))
-    arrays = {"images": images, "labels": labels, "attributes": attributes, "boxes": boxes, "levels": levels}
+    arrays = {
+        "images": images,
+        "labels": labels,
+        "attributes": attributes,
+        "boxes": boxes,
+        "levels": levels,
+    }
     for name, array in arrays.items():
         np.save(temporary / f"{name}.npy", array)
     os.replace(temporary, final)
@@ -146,9 +152,13 @@ def prerender(folder: Path, config: PrerenderConfig, workers: int = 1) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line entry; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="prerender", description="Draw training scenes into a folder.")
+    parser = argparse.ArgumentParser(
+        prog="prerender", description="Draw training scenes into a folder."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--scenes", type=int, default=16384, help="how many scenes (default %(default)s)")
+    parser.add_argument(
+        "--scenes", type=int, default=16384, help="how many scenes (default %(default)s)"
+    )
     parser.add_argument("--resolution", type=int, default=128, help="square side in pixels")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shard-size", type=int, default=1024)
@@ -156,7 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = PrerenderConfig(
-        scenes=options.scenes, resolution=options.resolution, seed=options.seed, shard_size=options.shard_size
+        scenes=options.scenes,
+        resolution=options.resolution,
+        seed=options.seed,
+        shard_size=options.shard_size,
     )
     prerender(options.out, config, options.workers)
     return 0

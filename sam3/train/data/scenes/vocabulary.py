@@ -29,15 +29,47 @@ class ColourRange:
 
 
 COLOURS: dict[str, ColourRange] = {
-    "red": ColourRange((-11, 8), (0.78, 1), (0.62, 1), 1, ((255, 0, 0), (220, 20, 60), (200, 0, 0), (230, 40, 40))),
-    "green": ColourRange((92, 155), (0.5, 1), (0.4, 1), 1, ((0, 255, 0), (0, 128, 0), (0, 160, 0), (40, 180, 60))),
-    "blue": ColourRange((203, 246), (0.6, 1), (0.5, 1), 1, ((0, 0, 255), (30, 144, 255), (65, 105, 225), (0, 0, 200))),
-    "yellow": ColourRange((49, 63), (0.65, 1), (0.86, 1), 1, ((255, 255, 0), (255, 215, 0), (240, 220, 0), (240, 220, 40))),
-    "orange": ColourRange((22, 38), (0.82, 1), (0.88, 1), 1, ((255, 165, 0), (255, 140, 0), (255, 128, 0), (245, 130, 20))),
-    "purple": ColourRange((266, 297), (0.5, 1), (0.45, 0.85), 1, ((128, 0, 128), (160, 32, 240), (148, 0, 211), (140, 40, 180))),
-    "white": ColourRange((0, 360), (0, 0.05), (0.92, 1), 1, ((255, 255, 255), (245, 245, 245), (240, 240, 240))),
+    "red": ColourRange(
+        (-11, 8), (0.78, 1), (0.62, 1), 1, ((255, 0, 0), (220, 20, 60), (200, 0, 0), (230, 40, 40))
+    ),
+    "green": ColourRange(
+        (92, 155), (0.5, 1), (0.4, 1), 1, ((0, 255, 0), (0, 128, 0), (0, 160, 0), (40, 180, 60))
+    ),
+    "blue": ColourRange(
+        (203, 246),
+        (0.6, 1),
+        (0.5, 1),
+        1,
+        ((0, 0, 255), (30, 144, 255), (65, 105, 225), (0, 0, 200)),
+    ),
+    "yellow": ColourRange(
+        (49, 63),
+        (0.65, 1),
+        (0.86, 1),
+        1,
+        ((255, 255, 0), (255, 215, 0), (240, 220, 0), (240, 220, 40)),
+    ),
+    "orange": ColourRange(
+        (22, 38),
+        (0.82, 1),
+        (0.88, 1),
+        1,
+        ((255, 165, 0), (255, 140, 0), (255, 128, 0), (245, 130, 20)),
+    ),
+    "purple": ColourRange(
+        (266, 297),
+        (0.5, 1),
+        (0.45, 0.85),
+        1,
+        ((128, 0, 128), (160, 32, 240), (148, 0, 211), (140, 40, 180)),
+    ),
+    "white": ColourRange(
+        (0, 360), (0, 0.05), (0.92, 1), 1, ((255, 255, 255), (245, 245, 245), (240, 240, 240))
+    ),
     "black": ColourRange((0, 360), (0, 0.4), (0, 0.14), 1, ((0, 0, 0), (10, 10, 10), (20, 20, 20))),
-    "pink": ColourRange((325, 346), (0.25, 0.55), (0.92, 1), 0.12, ((255, 192, 203), (255, 105, 180))),
+    "pink": ColourRange(
+        (325, 346), (0.25, 0.55), (0.92, 1), 0.12, ((255, 192, 203), (255, 105, 180))
+    ),
     "brown": ColourRange((16, 28), (0.6, 0.88), (0.36, 0.54), 0.12, ((139, 69, 19),)),
     "gray": ColourRange((0, 360), (0, 0.05), (0.42, 0.62), 0.12, ((128, 128, 128),)),
     "cyan": ColourRange((177, 188), (0.65, 1), (0.82, 1), 0.12, ((0, 255, 255), (0, 220, 220))),
@@ -66,7 +98,7 @@ class Concept:
 
     @property
     def kind(self) -> str:
-        """``any``, ``colour``, ``shape``, ``full`` or ``patterned``: the row of the evaluation table."""
+        """``any``, ``colour``, ``shape``, ``full`` or ``patterned``."""
         if self.pattern is not None:
             return "patterned"
         if self.colour is not None and self.shape is not None:
@@ -76,7 +108,7 @@ class Concept:
         return "any" if self.shape is None else "shape"
 
     def matches(self, attributes: np.ndarray) -> np.ndarray:
-        """Which objects the concept names. attributes: [n, 3] int (colour, shape, pattern) -> [n] bool."""
+        """Which objects it names. attributes [n, 3] int (colour, shape, pattern) -> [n] bool."""
         attributes = np.asarray(attributes).reshape(-1, 3)
         keep = np.ones(len(attributes), dtype=bool)
         for column, wanted in enumerate((self.colour, self.shape, self.pattern)):
@@ -121,7 +153,11 @@ def spell(concept: Concept, rng: np.random.Generator, plain: bool = False) -> st
         name = COLOUR_NAMES[concept.colour]
         options = (name,) if plain else _COLOUR_SPELLINGS.get(name, (name,))
         words.append(options[rng.integers(len(options))])
-    form = "bare" if plain else str(rng.choice(("bare", "a", "the", "plural"), p=(0.55, 0.17, 0.1, 0.18)))
+    form = (
+        "bare"
+        if plain
+        else str(rng.choice(("bare", "a", "the", "plural"), p=(0.55, 0.17, 0.1, 0.18)))
+    )
     words.append(_PLURALS.get(noun, noun + "s") if form == "plural" else noun)
     if form == "a":
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
@@ -140,7 +176,9 @@ def _noun(concept: Concept, rng: np.random.Generator, plain: bool) -> str:
 
 def parse(phrase: str) -> Concept | None:
     """The concept a phrase of the grammar spells, or None if any word is unknown to it."""
-    singular = {_PLURALS.get(noun, noun + "s"): noun for noun in (*SHAPE_NAMES, *_ANY_NOUNS, "disc", "disk")}
+    singular = {
+        _PLURALS.get(noun, noun + "s"): noun for noun in (*SHAPE_NAMES, *_ANY_NOUNS, "disc", "disk")
+    }
     colour = shape = pattern = None
     for word in phrase.lower().split():
         word = singular.get(word, word)
