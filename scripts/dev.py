@@ -110,7 +110,7 @@ def call(title: str, command: list[str]) -> int:
 def demo(python: Path) -> int:
     """Segment the bundled picture with the bundled checkpoint."""
     command = [str(python), "-m", "sam3", "segment", "examples/shapes.png"]
-    command += ["red circle", "blue triangle", "yellow star", "--model", "sam3-tiny"]
+    command += ["red circle, blue triangle, yellow star", "--model", "sam3-tiny"]
     command += ["--output", "outputs"]
     return call("segmenting examples/shapes.png with sam3-tiny", command)
 

@@ -1,0 +1,172 @@
+"""Draw what was found: tinted instances, contours, boxes, and labels readable at any size."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw
+
+    from .instances import Instances
+
+Color = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+
+TINT = 0.45
+_GOLDEN_RATIO = 0.618033988749895
+
+
+def instance_color(index: int) -> Color:
+    """A colour for the instance of this number; neighbours in number are far apart in hue."""
+    hue = (0.58 + index * _GOLDEN_RATIO) % 1.0
+    lightness = (0.55, 0.42, 0.66)[(index // 7) % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def draw_overlay(image: Image.Image, found: Instances) -> Image.Image:
+    """Picture with every instance drawn on it.
+
+    Args:
+        image: RGB picture, W x H.
+        found: what was found in it.
+
+    Returns:
+        A new RGB picture of the same size. Lines and letters scale with it. Weak instances are
+        drawn first, so that strong ones lie on top.
+    """
+    from PIL import Image, ImageDraw
+
+    width, height = image.size
+    pixels = np.array(image.convert("RGB"))
+    order = sorted(range(len(found)), key=lambda i: found.scores[i])
+    line = max(1, round(min(width, height) / 250))
+    for i in order:
+        paint_mask(pixels, found.masks[i], instance_color(i), line)
+    canvas = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(canvas)
+    boxes = found.boxes.tolist()
+    placed: list[Box] = []
+    for i in order:
+        draw_box(draw, boxes[i], instance_color(i), line, canvas.size)
+    for i in reversed(order):  # the best score picks its place first
+        color = instance_color(i)
+        draw_label(draw, found.phrases[i], found.scores[i], boxes[i], color, canvas.size, placed)
+    return canvas
+
+
+def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color, line: int) -> None:
+    """Tint the inside of a mask and draw its contour, in place.
+
+    Args:
+        pixels: ``[H, W, 3]`` uint8.
+        mask: ``[H, W]`` bool.
+        color: RGB.
+        line: width of the contour in pixels; it lies inside the mask.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return
+    from scipy import ndimage
+
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    inside, part = mask[window], pixels[window]
+    paint = np.array(color, dtype=np.float32)
+    part[inside] = np.rint(part[inside] * (1 - TINT) + paint * TINT).astype(np.uint8)
+    core = ndimage.binary_erosion(inside, iterations=line, border_value=0)
+    part[inside & ~core] = color
+
+
+def draw_box(
+    draw: ImageDraw.ImageDraw, box: list[float], color: Color, line: int, size: tuple[int, int]
+) -> None:
+    """Outline of a box, cut at the border of the picture (boxes may reach beyond it)."""
+    x0, y0, x1, y1 = clip_box(box, size)
+    draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=line)
+
+
+def clip_box(box: list[float], size: tuple[int, int]) -> Box:
+    """Box xyxy in pixels, limited to a picture of ``size`` (W, H), corners in order."""
+    width, height = size
+    x0, x1 = sorted(min(max(v, 0.0), float(width)) for v in (box[0], box[2]))
+    y0, y1 = sorted(min(max(v, 0.0), float(height)) for v in (box[1], box[3]))
+    return x0, y0, x1, y1
+
+
+def draw_label(
+    draw: ImageDraw.ImageDraw,
+    phrase: str,
+    score: float,
+    box: list[float],
+    color: Color,
+    size: tuple[int, int],
+    placed: list[Box],
+) -> None:
+    """Phrase and score on a patch of the instance's colour, inside the picture, off other labels.
+
+    Args:
+        draw: canvas.
+        phrase: cut with an ellipsis where it is wider than the picture.
+        score: 0..1, written with two digits.
+        box: the instance's box, xyxy in pixels.
+        color: RGB of the patch; the letters are black or white, whichever reads better.
+        size: (W, H) of the picture.
+        placed: patches drawn so far; the new one is added.
+    """
+    from PIL import ImageFont
+
+    width, height = size
+    letter = max(6, min(max(10, round(min(width, height) / 32)), height // 3))
+    font = ImageFont.load_default(letter)
+    pad = max(1, letter // 5)
+    text = fit_text(phrase, f"{score:.2f}", width - 2 * pad, font.getlength)
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    wide, tall = right - left + 2 * pad, bottom - top + 2 * pad
+    x0, y0, _, y1 = clip_box(box, size)
+    x = min(x0, max(0.0, width - wide))
+    y = free_row(x, wide, tall, [y0 - tall, y0, y1 - tall], height, placed)
+    patch = (x, y, x + wide, y + tall)
+    placed.append(patch)
+    draw.rectangle(patch, fill=color)
+    luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
+    ink = "black" if luminance > 140 else "white"
+    draw.text((x + pad - left, y + pad - top), text, font=font, fill=ink)
+
+
+def fit_text(phrase: str, score: str, room: float, measure: Callable[[str], float]) -> str:
+    """Phrase and score in one line of at most ``room`` pixels; the score is never cut."""
+    text = f"{phrase} {score}"
+    while measure(text) > room and phrase:
+        phrase = phrase[:-1].rstrip()
+        text = f"{phrase}… {score}" if phrase else score
+    return text
+
+
+def free_row(
+    x: float, wide: float, tall: float, wishes: list[float], height: int, placed: list[Box]
+) -> float:
+    """Top of a patch that overlaps no earlier one: a wish if one is free, else the next row below.
+
+    Args:
+        x: left edge of the patch.
+        wide: its width.
+        tall: its height.
+        wishes: tops in order of preference.
+        height: height of the picture; the patch stays inside.
+        placed: patches to keep off.
+
+    Returns:
+        The top; the first wish where every row is taken.
+    """
+    limit = max(0.0, height - tall)
+    rows = [min(max(0.0, w), limit) for w in wishes]
+    candidates = rows + [rows[0] + k * tall for k in range(1, int(limit // max(tall, 1)) + 1)]
+    for y in candidates:
+        clash = any(x < b[2] and x + wide > b[0] and y < b[3] and y + tall > b[1] for b in placed)
+        if y <= limit and not clash:
+            return y
+    return rows[0]
