@@ -7,13 +7,15 @@ points; instances that two phrases both find appear once for each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..model.grounding_results import union_mask
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,21 +70,29 @@ class FrameResult:
 
     Attributes:
         mask: ``[H, W]`` bool, union of all instances.
-        masks: ``[n, H, W]`` bool, phrase by phrase.
         boxes: ``[n, 4]`` float32, xyxy in pixels.
         scores: ``[n]`` float32, above the confidence threshold.
         phrases: the phrase each instance was found by, n entries.
         best_score: highest score of all candidates, those below the threshold included.
         best_phrase: the phrase that had it.
+        states: the processor's results, one per phrase.
     """
 
     mask: Tensor
-    masks: Tensor
     boxes: Tensor
     scores: Tensor
     phrases: tuple[str, ...]
     best_score: float
     best_phrase: str
+    states: tuple[dict[str, Any], ...] = field(repr=False)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """``[n, H, W]`` bool, phrase by phrase.
+
+        Made when it is first read: many instances of a large picture need much memory.
+        """
+        return torch.cat([state["masks"].reshape(-1, *self.mask.shape) for state in self.states])
 
 
 def segment_frame(
@@ -126,7 +136,6 @@ def _collect(
     phrases: list[str], results: list[dict[str, Any]], height: int, width: int
 ) -> FrameResult:
     """Join the results of all phrases."""
-    masks = torch.cat([r["masks"].reshape(-1, height, width) for r in results])
     names = [
         name
         for phrase, result in zip(phrases, results, strict=True)
@@ -134,14 +143,21 @@ def _collect(
     ]
     best = max(range(len(results)), key=lambda i: float(results[i]["best_score"]))
     return FrameResult(
-        mask=masks.any(dim=0),
-        masks=masks,
+        mask=torch.stack([_union(r, height, width) for r in results]).any(dim=0),
         boxes=torch.cat([r["boxes"].reshape(-1, 4).float() for r in results]),
         scores=torch.cat([r["scores"].reshape(-1).float() for r in results]),
         phrases=tuple(names),
         best_score=float(results[best]["best_score"]),
         best_phrase=phrases[best],
+        states=tuple(results),
     )
+
+
+def _union(state: dict[str, Any], height: int, width: int) -> Tensor:
+    """Union of one phrase's masks, ``[H, W]`` bool; those not at full size yet are never kept."""
+    if dict.__contains__(state, "masks"):
+        return state["masks"].reshape(-1, height, width).any(dim=0)
+    return union_mask(state)
 
 
 def _normalise_box(box: BoxPrompt, width: int, height: int) -> list[float]:
