@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from .formats import read_checkpoint
 from .huggingface import from_huggingface, to_huggingface
+from .info import CheckpointInfo, describe
 from .layouts import neck_levels
 from .load import LoadReport, load_image_weights
 from .raw import RawCheckpoint
 from .save import save_checkpoint
 
 __all__ = [
+    "CheckpointInfo",
     "LoadReport",
     "RawCheckpoint",
+    "describe",
     "from_huggingface",
     "load_image_weights",
     "neck_levels",

@@ -174,7 +174,7 @@ def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadP
             continue
         if sam31.is_sibling_neck(name):
             renamed = sam31.interactive_name(name)
-            if renamed in expected:
+            if renamed is not None and renamed in expected:
                 offers[renamed] = recipe
             else:
                 plan.dropped += recipe.sources
@@ -184,9 +184,8 @@ def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadP
             plan.unexpected += recipe.sources
     _offer_tracker(layout, expected, offers, plan)
     for name in expected:
-        recipe = offers.get(name)
-        if recipe is not None:
-            plan.recipes[name] = recipe
+        if name in offers:
+            plan.recipes[name] = offers[name]
         elif is_computed(name):
             plan.computed.append(name)
         elif _may_be_zero(name, layout):

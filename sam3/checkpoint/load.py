@@ -30,7 +30,9 @@ DtypeFor = Callable[[str, torch.Tensor], "torch.dtype | None"]
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 COPY_BELOW_BYTES = 256 * 1024 * 1024  # small files are read into memory of their own
-RELEASE_EVERY_BYTES = 64 * 1024 * 1024  # pages read between two releases of the mapping
+# Pages read between two releases of the mapping: this share of the weights kept, at least so much.
+RELEASE_EVERY_SHARE = 0.15
+RELEASE_EVERY_BYTES = 64 * 1024 * 1024
 SHOWN = 5
 
 
@@ -222,6 +224,8 @@ def _read(
     names = sorted(plan.recipes, key=lambda name: order[plan.recipes[name].sources[0]])
     state: dict[str, torch.Tensor] = {}
     non_finite: list[str] = []
+    kept = sum(r.info(raw.infos).numel * dtypes[n].itemsize for n, r in plan.recipes.items())
+    release_every = max(RELEASE_EVERY_BYTES, int(kept * RELEASE_EVERY_SHARE))
     read_bytes = 0
     for name in names:
         recipe = plan.recipes[name]
@@ -233,7 +237,7 @@ def _read(
             non_finite.append(name)
         read_bytes += recipe.info(raw.infos).nbytes
         del tensor
-        if not views and read_bytes >= RELEASE_EVERY_BYTES:
+        if not views and read_bytes >= release_every:
             raw.release()
             read_bytes = 0
     return state, non_finite

@@ -29,6 +29,7 @@ class TensorReader(Protocol):
     infos: dict[str, TensorInfo]
     metadata: dict[str, str]
     format: str
+    files: tuple[Path, ...]
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor called ``name`` on the CPU; may be a view of memory-mapped pages."""
@@ -57,6 +58,11 @@ class RawCheckpoint:
         return self.reader.format
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files read: one, or index and shards."""
+        return self.reader.files
+
+    @property
     def metadata(self) -> Mapping[str, str]:
         """Text metadata of the file ({} where the format has none)."""
         return self.reader.metadata
@@ -74,6 +80,12 @@ class RawCheckpoint:
 
     def __contains__(self, name: object) -> bool:
         return name in self.infos
+
+    def __enter__(self) -> RawCheckpoint:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor (CPU, the file's dtype); may be a memory-mapped view.

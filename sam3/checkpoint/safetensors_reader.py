@@ -152,6 +152,7 @@ class SafetensorsReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.files: tuple[Path, ...] = (path,)
         self._fingerprint = file_fingerprint(path)
         self.infos, self.metadata = read_header(path)
         self._handle: Any = None
@@ -207,6 +208,7 @@ class ShardedReader:
                     f"{index}: the shard {name!r} is missing in {index.parent}. Download it too."
                 )
             self._shards[name] = SafetensorsReader(shard)
+        self.files: tuple[Path, ...] = (index, *(shard.path for shard in self._shards.values()))
         self._file_of: dict[str, str] = dict(weight_map)
         self.infos: dict[str, TensorInfo] = {}
         self.metadata: dict[str, str] = {}

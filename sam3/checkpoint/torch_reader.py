@@ -87,6 +87,7 @@ class TorchReader:
                 f".safetensors file."
             )
         self.path = path
+        self.files: tuple[Path, ...] = (path,)
         self._fingerprint = file_fingerprint(path)
         self.format = "torch-zip" if is_zip else "torch-legacy"
         self.metadata: dict[str, str] = {}
