@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ Color = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 TINT = 0.45
+READABLE_SIDE = 360
+LONGEST_SIDE = 1920
 _GOLDEN_RATIO = 0.618033988749895
 
 
@@ -36,11 +39,12 @@ def draw_overlay(image: Image.Image, found: Instances) -> Image.Image:
         found: what was found in it.
 
     Returns:
-        A new RGB picture of the same size. Lines and letters scale with it. Weak instances are
-        drawn first, so that strong ones lie on top.
+        A new RGB picture of the same size, or a whole multiple of it where the picture is too
+        small for letters. Weak instances are drawn first, so that strong ones lie on top.
     """
     from PIL import Image, ImageDraw
 
+    image, found = magnify(image, found, magnification(image.size))
     width, height = image.size
     pixels = np.array(image.convert("RGB"))
     order = sorted(range(len(found)), key=lambda i: found.scores[i])
@@ -57,6 +61,21 @@ def draw_overlay(image: Image.Image, found: Instances) -> Image.Image:
         color = instance_color(i)
         draw_label(draw, found.phrases[i], found.scores[i], boxes[i], color, canvas.size, placed)
     return canvas
+
+
+def magnification(size: tuple[int, int]) -> int:
+    """Whole factor that makes the shorter side fit for letters, within a limit for the longer."""
+    shorter, longer = sorted(size)
+    return max(1, min(-(-READABLE_SIDE // shorter), LONGEST_SIDE // longer))
+
+
+def magnify(image: Image.Image, found: Instances, factor: int) -> tuple[Image.Image, Instances]:
+    """Picture and instances enlarged by a whole factor, pixel by pixel."""
+    if factor == 1 or not len(found):
+        return image, found
+    larger = image.resize((image.width * factor, image.height * factor), resample=0)  # nearest
+    masks = found.masks.repeat(factor, axis=1).repeat(factor, axis=2)
+    return larger, replace(found, masks=masks, boxes=found.boxes * factor)
 
 
 def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color, line: int) -> None:

@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from sam3.cli.instances import Instances
-from sam3.cli.overlay import clip_box, draw_overlay, fit_text, free_row, instance_color, paint_mask
+from sam3.cli.overlay import (
+    clip_box,
+    draw_overlay,
+    fit_text,
+    free_row,
+    instance_color,
+    magnification,
+    paint_mask,
+)
 
 
 def two_instances(width: int, height: int) -> Instances:
@@ -24,10 +32,18 @@ def two_instances(width: int, height: int) -> Instances:
 def test_any_size_is_drawn(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, (90, 90, 90))
     overlay = draw_overlay(image, two_instances(*size))
-    assert overlay.size == size
+    factor = magnification(size)
+    assert overlay.size == (size[0] * factor, size[1] * factor)
     assert overlay.mode == "RGB"
     assert np.asarray(overlay).std() > 0 or size == (1, 1)
     assert image.getpixel((0, 0)) == (90, 90, 90), "the input was painted on"
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [((640, 480), 1), ((96, 72), 5), ((72, 500), 3), ((2000, 30), 1)]
+)
+def test_small_pictures_are_magnified_for_the_letters(size: tuple[int, int], factor: int) -> None:
+    assert magnification(size) == factor
 
 
 def test_nothing_found_leaves_the_picture_alone() -> None:

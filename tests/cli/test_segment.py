@@ -41,8 +41,10 @@ def test_one_picture_gives_four_files_with_the_right_content(shell: Any, draw: D
     np.testing.assert_array_equal(cutout[..., :3], pixels(picture))
     np.testing.assert_array_equal(cutout[..., 3], expected * 255)
     overlay = pixels(Path("outputs/a_overlay.png"))
-    assert overlay.shape == (40, 60, 3)
-    assert (overlay != pixels(picture)).any()
+    assert overlay.shape == (40 * 9, 60 * 9, 3)
+    changed = (overlay != pixels(picture).repeat(9, 0).repeat(9, 1)).any(axis=2)
+    assert changed[6 * 9 : 14 * 9, 11 * 9 : 19 * 9].all()
+    assert not changed[20 * 9 :, 30 * 9 :].any()
 
     record = read(Path("outputs/a.json"))
     assert (record["width"], record["height"], record["complete"]) == (60, 40, True)
