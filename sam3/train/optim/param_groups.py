@@ -16,7 +16,7 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str,
     No decay for one-dimensional parameters (biases, norms), embeddings and position tables.
 
     Returns:
-        groups with ``params``, ``weight_decay`` and ``name``, in a fixed order; empty ones left out.
+        groups with ``params``, ``weight_decay`` and ``name``, in a fixed order, without empty ones.
     """
     tables = {
         id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(False)

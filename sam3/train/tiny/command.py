@@ -1,0 +1,173 @@
+"""The command that trains the tiny checkpoint; see ``python -m sam3.train.tiny --help``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...checkpoint import save_checkpoint
+from ...config import Sam3ImageConfig, presets
+from ...errors import Sam3Error
+from ...model.sam3_image import Sam3Image
+from ...model_builder import build_sam3_image_model
+from ..data.scenes.prerender import PrerenderConfig, prerender
+from ..loop.config import TrainConfig
+from ..loop.parallel import ProcessGroup, run_parallel
+from ..trainer import Trainer, TrainResult
+from .evaluation import QuickEvaluation
+from .initialise import initialise
+from .objective import CurriculumSource, TinyObjective, describe_batch
+from .recipe import TinyRecipe, make_loss, make_matcher
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "sam3_tiny.safetensors"
+HELD_OUT_SEED_OFFSET = 1_000_003  # scenes of the quick evaluation come from another seed
+HELD_OUT_SCENES = 192
+MASK_STRIDE = 4  # masks have four times the resolution of the token grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyRun:
+    """Everything a process of the run needs to know; picklable.
+
+    Attributes:
+        out: folder of checkpoints, log, scenes and the exported model.
+        scenes: folder with ``train`` and ``held_out`` scenes.
+        resume: go on from the newest checkpoint in ``out``.
+    """
+
+    out: Path
+    scenes: Path
+    train: TrainConfig
+    recipe: TinyRecipe
+    config: Sam3ImageConfig = presets.SAM3_TINY
+    resume: bool = False
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the model's masks."""
+        return self.config.vision.grid * MASK_STRIDE
+
+
+def draw_scenes(run: TinyRun, count: int, seed: int, workers: int) -> None:
+    """Draw what is missing of the training and held-out scenes."""
+    side = run.config.vision.img_size
+    for name, number, offset in (
+        ("train", count, 1),
+        ("held_out", HELD_OUT_SCENES, HELD_OUT_SEED_OFFSET),
+    ):
+        config = PrerenderConfig(scenes=number, resolution=side, seed=seed + offset)
+        prerender(run.scenes / name, config, workers)
+
+
+def build_model(run: TinyRun) -> Sam3Image:
+    """A fresh tiny model with the starting values of the recipe."""
+    torch.manual_seed(run.train.seed)
+    model = build_sam3_image_model(
+        config=run.config,
+        device="cpu",
+        load_from_HF=False,
+        eval_mode=False,
+        matcher=make_matcher(),
+    )
+    initialise(model, run.recipe)
+    return model
+
+
+def train(run: TinyRun) -> TrainResult:
+    """Train in this process, one of several if a process group is set up; the leader exports."""
+    model = build_model(run)
+    leader = ProcessGroup().is_leader
+    evaluate = None
+    if leader:
+        evaluate = QuickEvaluation(
+            run.scenes / "held_out", HELD_OUT_SCENES, mask_size=run.mask_size
+        )
+    loss = make_loss(run.recipe, run.config.decoder.num_queries)
+    source = CurriculumSource(
+        run.scenes / "train", run.recipe, mask_size=run.mask_size, seed=run.train.seed
+    )
+    trainer = Trainer(
+        model,
+        TinyObjective(loss, run.recipe),
+        source,
+        config=run.train,
+        folder=run.out,
+        evaluate=evaluate,
+        describe=describe_batch,
+    )
+    result = trainer.run(resume=run.resume)
+    if leader:
+        with trainer.ema.averaged():
+            export(model, run.out / CHECKPOINT_NAME)
+    return result
+
+
+def export(model: Sam3Image, path: Path) -> Path:
+    """Write the model as float16 safetensors with its configuration; returns the path."""
+    save_checkpoint(model, path, dtype=torch.float16)
+    logger.info("wrote %s, %.2f MB", path, path.stat().st_size / 1e6)
+    return path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = argparse.ArgumentParser(
+        prog="python -m sam3.train.tiny",
+        description="Train the tiny SAM 3 on drawn scenes and export sam3_tiny.safetensors.",
+    )
+    p.add_argument("--out", type=Path, required=True, help="folder for everything")
+    length = p.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="length in minutes (default 120)")
+    length.add_argument("--steps", type=int, help="length in steps: repeats exactly")
+    p.add_argument("--processes", type=int, default=1, help="processes of one thread each")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--scenes", type=int, default=32000, help="how many to draw (default 32000)")
+    p.add_argument("--scene-folder", type=Path, help="where to (default OUT/scenes)")
+    p.add_argument("--images", type=int, default=TinyRecipe.images, help="pictures per batch")
+    p.add_argument("--phrases", type=int, default=TinyRecipe.phrases, help="questions per picture")
+    p.add_argument("--lr", type=float, default=TrainConfig.lr)
+    p.add_argument("--evaluate-minutes", type=float, default=TrainConfig.evaluate_minutes)
+    p.add_argument("--checkpoint-minutes", type=float, default=TrainConfig.checkpoint_minutes)
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line entry; exit code 0 = trained, 3 = stopped early (resumable), 2 = error."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    minutes = options.minutes
+    if minutes is None and options.steps is None:
+        minutes = 120.0
+    try:
+        run = TinyRun(
+            out=options.out,
+            scenes=options.scene_folder or options.out / "scenes",
+            train=TrainConfig(
+                steps=options.steps,
+                minutes=minutes,
+                seed=options.seed,
+                lr=options.lr,
+                evaluate_minutes=options.evaluate_minutes,
+                checkpoint_minutes=options.checkpoint_minutes,
+                threads=1,
+            ),
+            recipe=TinyRecipe(images=options.images, phrases=options.phrases),
+            resume=options.resume,
+        )
+        draw_scenes(run, options.scenes, options.seed, options.processes)
+        result: TrainResult = run_parallel(train, options.processes, run)
+    except (Sam3Error, FloatingPointError) as error:
+        logger.error("%s", error)
+        return 2
+    if not result.finished:
+        logger.info("stopped at step %d; --resume goes on from there", result.step)
+        return 3
+    return 0
