@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.scenes.phrases import Query, noisy_box, sample_negative, sample_positive
+from ..data.scenes.phrases import VISUAL_TEXT, Query, noisy_box, sample_negative, sample_positive
 from ..data.scenes.scene import Scene, draw_scene, random_size, scene_rng
 from .detection_metrics import rows
 from .matching_records import PairRecord
@@ -44,13 +44,13 @@ class ScenePlan:
     boxes: tuple[np.ndarray | None, ...]
 
 
-def plan_scene(seed: int, index: int, phrases: int = 4, box_share: float = 0.1) -> ScenePlan:
+def plan_scene(
+    seed: int, index: int, phrases: int = 4, box_share: float = 0.1, max_side: int = 2048
+) -> ScenePlan:
     """Held-out scene ``index``: half of its phrases present (if it has objects), half absent."""
     rng = scene_rng(seed, index, held_out=True)
-    if rng.random() < 0.7:
-        size = random_size(rng, 96, 640, 3.0)
-    else:
-        size = random_size(rng, 96, 2048, 3.0)
+    limit = min(640, max_side) if rng.random() < 0.7 else max_side
+    size = random_size(rng, 96, limit, 3.0)
     scene = draw_scene(rng, size)
     height, width = scene.labels.shape
     queries: list[Query] = []
@@ -80,34 +80,29 @@ def _cxcywh(box: np.ndarray) -> np.ndarray:
 def run_scene(processor: Any, plan: ScenePlan) -> list[PairRecord]:
     """All queries of one scene through a ``Sam3Processor`` whose threshold is already low."""
     state = processor.set_image(Image.fromarray(plan.scene.image))
-    spoken = [k for k, box in enumerate(plan.boxes) if box is None]
-    results: dict[int, dict[str, Any]] = {}
-    if spoken:
-        answers = processor.segment_phrases([plan.queries[k].text for k in spoken], state)
-        results.update(zip(spoken, answers, strict=True))
-    for k, box in enumerate(plan.boxes):
-        if box is not None:
-            processor.reset_all_prompts(state)
-            processor.add_geometric_prompt([float(v) for v in box], True, state)
-            results[k] = processor.segment_phrases([plan.queries[k].text], state)[0]
     masks = plan.scene.masks
-    return [
-        _record(
-            results[k], query, masks[list(query.targets)], plan.scene.boxes[list(query.targets)]
-        )
-        for k, query in enumerate(plan.queries)
-    ]
+    records = []
+    for query, box in zip(plan.queries, plan.boxes, strict=True):
+        processor.reset_all_prompts(state)
+        if box is not None:
+            processor.add_geometric_prompt([float(v) for v in box], True, state)
+        if query.text != VISUAL_TEXT:
+            processor.set_text_prompt(query.text, state)
+        wanted = list(query.targets)
+        records.append(_record(state, query, masks[wanted], plan.scene.boxes[wanted]))
+    return records
 
 
 def _record(
-    result: dict[str, Any], query: Query, gt_masks: np.ndarray, gt_boxes: np.ndarray
+    state: dict[str, Any], query: Query, gt_masks: np.ndarray, gt_boxes: np.ndarray
 ) -> PairRecord:
-    masks = result["masks"].cpu().numpy()
+    masks = state["masks"].cpu().numpy()
+    presence = state["grounding_outputs"]["presence_logit_dec"].float().sigmoid()
     return PairRecord.from_masks(
         masks.reshape(len(masks), *gt_masks.shape[1:]),
-        result["boxes"].float().cpu().numpy(),
-        result["scores"].float().cpu().numpy(),
-        float(result[_presence_key(result)]),
+        state["boxes"].float().cpu().numpy(),
+        state["scores"].float().cpu().numpy(),
+        float(presence.reshape(-1)[0]),
         gt_masks,
         gt_boxes,
         query.kind,
@@ -115,19 +110,16 @@ def _record(
     )
 
 
-def _presence_key(result: dict[str, Any]) -> str:
-    """The result's own presence probability, or the highest joint score where there is none."""
-    return "presence" if "presence" in result else "best_score"
-
-
-def evaluate(processor: Any, scenes: int, seed: int, phrases: int = 4) -> list[PairRecord]:
+def evaluate(
+    processor: Any, scenes: int, seed: int, phrases: int = 4, max_side: int = 2048
+) -> list[PairRecord]:
     """Records of ``scenes`` held-out scenes; puts the processor's threshold back afterwards."""
     before = processor.confidence_threshold
     processor.set_confidence_threshold(_COLLECT_THRESHOLD)
     records: list[PairRecord] = []
     try:
         for index in range(scenes):
-            records += run_scene(processor, plan_scene(seed, index, phrases))
+            records += run_scene(processor, plan_scene(seed, index, phrases, max_side=max_side))
             if (index + 1) % 50 == 0:
                 logger.info("%d of %d scenes", index + 1, scenes)
     finally:
@@ -146,13 +138,6 @@ def _environment() -> dict[str, str]:
         "pillow": PIL.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
-
-
-def _presence_source(processor: Any) -> str:
-    """What ``presence`` in the records means, asked of the processor with a blank picture."""
-    state = processor.set_image(Image.new("RGB", (96, 96)))
-    key = _presence_key(processor.segment_phrases(["object"], state)[0])
-    return "the presence token" if key == "presence" else "the highest joint score"
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
@@ -215,12 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": f"python -m sam3.train.eval.evaluate_scenes {command}",
         "checkpoint": options.checkpoint.name,
         "checkpoint_bytes": options.checkpoint.stat().st_size,
-        "resolution": model.config.vision.img_size,
+        "resolution": processor.resolution,
         "scenes": options.scenes,
         "seed": options.seed,
         "score_threshold": options.confidence,
         "collect_threshold": _COLLECT_THRESHOLD,
-        "presence_source": _presence_source(processor),
         "seconds": round(seconds, 1),
         "environment": _environment(),
         "rows": rows(records, options.confidence),

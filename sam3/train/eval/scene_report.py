@@ -68,7 +68,7 @@ seed {report["seed"]}; {where}.
 {goals}
 
 Presence: balanced accuracy {_cell(total["presence_balanced_accuracy"])},
-majority rate {_cell(total["presence_majority_rate"])}, judged from {report["presence_source"]}.
+majority rate {_cell(total["presence_majority_rate"])} (presence token > 0.5).
 Best score threshold {total["best_threshold"]:.2f}
 (F1 at IoU 0.5: {_cell(total["best_threshold_F1@0.5"])}).
 The F1 and IoU columns use a score threshold of {report["score_threshold"]};

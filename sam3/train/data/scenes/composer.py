@@ -23,7 +23,7 @@ class Composer:
         self, canvas: np.ndarray, rng: np.random.Generator, level: int, plain: bool
     ) -> None:
         self.canvas, self.rng, self.level, self.plain = canvas, rng, level, plain
-        self.labels = np.zeros(canvas.shape[:2], dtype=np.uint8)
+        self.labels: np.ndarray = np.zeros(canvas.shape[:2], dtype=np.uint8)
         self.attributes: list[tuple[int, int, int]] = []
         self.areas: list[int] = []  # full size of each object before anything covered it
         self.upright = bool(rng.random() < 0.3)

@@ -39,8 +39,11 @@ class StoredScene:
 class SceneFolder:
     """Memory-mapped access to the shards that ``prerender`` wrote."""
 
-    def __init__(self, folder: Path | str) -> None:
-        """Raises InputError if the folder is no scene folder or some shards are missing."""
+    def __init__(self, folder: Path | str, first_scenes: int | None = None) -> None:
+        """``first_scenes`` uses only that many, so that the shards behind them may be missing.
+
+        Raises InputError if the folder is no scene folder or needed shards are missing.
+        """
         self.folder = Path(folder)
         manifest = self.folder / MANIFEST
         if not manifest.is_file():
@@ -50,7 +53,11 @@ class SceneFolder:
         self.manifest: dict[str, int | float] = json.loads(manifest.read_text())
         self.resolution = int(self.manifest["resolution"])
         self.shard_size = int(self.manifest["shard_size"])
-        expected = -(-int(self.manifest["scenes"]) // self.shard_size)
+        available = int(self.manifest["scenes"])
+        count = available if first_scenes is None else first_scenes
+        if not 1 <= count <= available:
+            raise InputError(f"first_scenes must be 1 to {available}, got {first_scenes}")
+        expected = -(-count // self.shard_size)
         paths = [self.folder / f"shard_{n:05d}" for n in range(expected)]
         missing = [path.name for path in paths if not path.is_dir()]
         if missing:
@@ -63,7 +70,7 @@ class SceneFolder:
             {n: np.load(p / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")} for p in paths
         ]
         self.attributes, self.boxes, self.levels = (
-            np.concatenate([np.load(p / f"{name}.npy") for p in paths])
+            np.concatenate([np.load(p / f"{name}.npy") for p in paths])[:count]
             for name in ("attributes", "boxes", "levels")
         )
         self.counts = (self.attributes[..., 0] >= 0).sum(1)
@@ -89,7 +96,8 @@ class SceneBatches:
     folder: made by ``prerender``; batch_images: pictures per batch; phrases_per_image: questions
     per picture, the first half (rounded down, the odd one by chance) positive; seed: of the draw;
     resolution: must be the folder's (None = take it); mask_size: side of the target masks;
-    simple_steps: steps at the start that use only level 0 scenes and phrases.
+    simple_steps: steps at the start that use only level 0 scenes and phrases; first_scenes: use
+    only so many of the folder.
     """
 
     def __init__(
@@ -105,8 +113,9 @@ class SceneBatches:
         start_step: int = 0,
         augment: bool = True,
         box_probability: float = 0.25,
+        first_scenes: int | None = None,
     ) -> None:
-        self.scenes = SceneFolder(folder)
+        self.scenes = SceneFolder(folder, first_scenes)
         if resolution is not None and resolution != self.scenes.resolution:
             raise InputError(
                 f"the scenes in {folder} are {self.scenes.resolution} px, "

@@ -118,6 +118,17 @@ def line_coverage(rings: Rings, size: tuple[int, int], factor: int, width: float
     return _shares(canvas, factor)
 
 
+def thickness(rings: Rings) -> float:
+    """Typical width of a shape in pixels: twice its area over the length of its edges."""
+    area = edge = 0.0
+    for index, ring in enumerate(rings):
+        following = np.roll(ring, -1, axis=0)
+        twice = float((ring[:, 0] * following[:, 1] - ring[:, 1] * following[:, 0]).sum())
+        area += abs(twice) / 2 * (-1 if index else 1)
+        edge += float(np.linalg.norm(following - ring, axis=1).sum())
+    return 2 * area / edge
+
+
 def _shares(canvas: Image.Image, factor: int) -> np.ndarray:
     reduced = canvas.reduce(factor) if factor > 1 else canvas
     return np.asarray(reduced, dtype=np.float32) / 255

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .draw import Rings, coverage, line_coverage
+from .draw import Rings, coverage, line_coverage, thickness
 from .vocabulary import COLOUR_NAMES, PATTERN_NAMES, sample_rgb
 
 
@@ -124,6 +124,10 @@ def _apply_outline(
     rng: np.random.Generator,
 ) -> None:
     width = max(1.0, radius * rng.uniform(0.04, 0.1))
+    # Thin shapes must keep their own colour in the middle.
+    width = min(width, 0.16 * thickness(rings))
+    if width < 0.6:
+        return
     style = rng.random()
     ink = np.zeros(3) if style < 0.45 else np.full(3, 255.0) if style < 0.65 else base * 0.5
     # Half of the line lies outside the polygon, where alpha is 0.

@@ -30,7 +30,7 @@ from .scene import MAX_OBJECTS, Scene, draw_scene, random_size, scene_rng
 logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
-DRAWING_VERSION = 1  # raise when the same seed draws other pixels
+DRAWING_VERSION = 2  # raise when the same seed draws other pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def render_shard(folder: Path, number: int, config: PrerenderConfig) -> Path:
         images[row], labels[row], found = square_scene(scene, side)
         attributes[row, : len(found)], boxes[row, : len(found)] = scene.attributes, found
     temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=folder))
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "images": images,
         "labels": labels,
         "attributes": attributes,

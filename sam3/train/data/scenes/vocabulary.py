@@ -33,7 +33,7 @@ COLOURS: dict[str, ColourRange] = {
         (-11, 8), (0.78, 1), (0.62, 1), 1, ((255, 0, 0), (220, 20, 60), (200, 0, 0), (230, 40, 40))
     ),
     "green": ColourRange(
-        (92, 155), (0.5, 1), (0.4, 1), 1, ((0, 255, 0), (0, 128, 0), (0, 160, 0), (40, 180, 60))
+        (92, 152), (0.55, 1), (0.42, 1), 1, ((0, 255, 0), (0, 128, 0), (0, 160, 0), (40, 180, 60))
     ),
     "blue": ColourRange(
         (203, 246),
@@ -143,7 +143,7 @@ def sample_rgb(colour: int, rng: np.random.Generator, pure_probability: float = 
 def spell(concept: Concept, rng: np.random.Generator, plain: bool = False) -> str:
     """One spelling of a concept; ``plain`` gives the shortest one without article or plural.
 
-    ``Concept()`` is "object" or "shape"; a colour alone becomes "<colour> shape/object".
+    ``Concept()`` is "shape" or "object"; a colour alone becomes "<colour> shape/object".
     """
     noun = _noun(concept, rng, plain)
     words = []
