@@ -78,10 +78,11 @@ def find_local(name: str, folders: Iterable[str | os.PathLike[str]]) -> Path | N
         return path if path.is_file() else None
     candidates = entry.file_names if entry else _spellings(name)
     for folder in map(Path, folders):
-        root = folder.resolve()
+        root = os.path.abspath(folder)
         for candidate in candidates:
             path = folder / candidate
-            if path.is_file() and path.resolve().is_relative_to(root):
+            # Compared as written: a file inside may be a link to weights kept on another disk.
+            if path.is_file() and Path(os.path.abspath(path)).is_relative_to(root):
                 return path
     return None
 
@@ -108,15 +109,14 @@ def list_models(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
 def default_folders() -> list[Path]:
     """Folders searched outside ComfyUI, in this order; they need not exist.
 
-    ``$SAM3_MODELS``; ``models/sam3`` and ``models/checkpoints`` below the working folder; the same
-    two of the ComfyUI that this checkout is installed in as a custom node, if it is.
+    ``$SAM3_MODELS``; ``models/sam3`` and ``models/checkpoints`` of the ComfyUI that this checkout
+    is installed in as a custom node, if it is; the same two below the working folder.
     """
     listed = os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)
     folders = [Path(item).expanduser() for item in listed if item.strip()]
-    roots = [Path.cwd()]
     pack = Path(__file__).resolve().parents[2]
-    if pack.parent.name == "custom_nodes":
-        roots.append(pack.parent.parent)
+    inside_comfyui = pack.parent.name == "custom_nodes"
+    roots = [*([pack.parent.parent] if inside_comfyui else []), Path.cwd()]
     for root in roots:
         folders += [root / "models" / "sam3", root / "models" / "checkpoints"]
     return list(dict.fromkeys(folders))

@@ -114,10 +114,18 @@ def plan(options: SegmentOptions) -> list[Job]:
 
 def find_model(options: SegmentOptions) -> Path:
     """The weights file; downloads it where that is allowed and needed."""
+    from tqdm import tqdm
+
     from ..checkpoint.catalog import default_folders, resolve_model
 
     folders = [*options.models_folders, *default_folders()]
-    return resolve_model(options.model, folders, allow_download=options.download)
+    with tqdm(unit="B", unit_scale=True, desc=options.model, delay=1, disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return resolve_model(options.model, folders, allow_download=options.download, progress=show)
 
 
 def check_job(job: Job, settings: Mapping[str, Any], resume: bool, inputs: set[Path]) -> Job:
