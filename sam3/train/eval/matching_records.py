@@ -72,16 +72,26 @@ class PairRecord:
 def mask_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """IoU of bool masks [P, H, W] and [G, H, W] -> [P, G] float64; 0 for two empty masks.
 
-    Counts row by row of pairs, so that pictures of any size fit in memory.
+    Counts pair by pair inside the box of the second mask, so that pictures of any size fit.
     """
     result = np.zeros((len(first), len(second)))
-    areas = [int(np.count_nonzero(mask)) for mask in second]
-    for row, mask in enumerate(first):
-        area = int(np.count_nonzero(mask))
-        for column, other in enumerate(second):
-            inter = int(np.count_nonzero(mask & other))
-            result[row, column] = inter / max(1, area + areas[column] - inter)
+    areas = [int(np.count_nonzero(mask)) for mask in first]
+    for column, other in enumerate(second):
+        window = _window(other)
+        inside = other[window]
+        own = int(np.count_nonzero(inside))
+        for row, mask in enumerate(first):
+            inter = int(np.count_nonzero(mask[window] & inside))
+            result[row, column] = inter / max(1, areas[row] + own - inter)
     return result
+
+
+def _window(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that hold every True pixel of a [H, W] mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -105,7 +105,12 @@ def render_shard(folder: Path, number: int, config: PrerenderConfig) -> Path:
     }
     for name, array in arrays.items():
         np.save(temporary / f"{name}.npy", array)
-    os.replace(temporary, final)
+    try:
+        os.replace(temporary, final)
+    except OSError:
+        shutil.rmtree(temporary)
+        if not final.is_dir():  # else another process drew the same shard first
+            raise
     return final
 
 

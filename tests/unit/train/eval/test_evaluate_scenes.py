@@ -112,8 +112,8 @@ def test_report_is_written_as_markdown_and_json(tmp_path: Path, plans: list[Scen
     records = evaluate(Oracle(plans), len(plans), 11, max_side=200)
     report = {
         "command": "python -m x", "checkpoint": "tiny.safetensors", "checkpoint_bytes": 8_000_000,
-        "resolution": 144, "scenes": 12, "seed": 11, "score_threshold": 0.5, "collect_threshold": 0.05,
-        "seconds": 1.5, "environment": {"python": "3.11"},
+        "resolution": 144, "scenes": 12, "seed": 11, "score_threshold": 0.5,
+        "collect_threshold": 0.05, "seconds": 1.5, "environment": {"python": "3.11"},
         "rows": rows(records),
     }  # fmt: skip
     write_report(tmp_path / "deep" / "tiny.md", report)

@@ -44,6 +44,21 @@ def test_shards_do_not_depend_on_order_or_workers(folder: Path, tmp_path: Path) 
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
+def test_two_processes_may_finish_the_same_shard(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_after_the_other(path: Path, array: np.ndarray) -> None:
+        if not (tmp_path / "shard_00000").exists():
+            shutil.copytree(folder / "shard_00000", tmp_path / "shard_00000")
+        path.write_bytes(array.tobytes()[:8])
+
+    monkeypatch.setattr(np, "save", save_after_the_other)
+    render_shard(tmp_path, 0, _CONFIG)
+    assert [p.name for p in tmp_path.iterdir()] == ["shard_00000"]
+    kept = np.load(tmp_path / "shard_00000" / "images.npy")
+    assert np.array_equal(kept, np.load(folder / "shard_00000" / "images.npy"))
+
+
 def test_resume_draws_only_what_is_missing(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
