@@ -17,7 +17,7 @@ def _kernel() -> Any:
     import triton.language as tl
 
     @triton.jit
-    def suppress(ious, keep_out, n, threshold, BLOCK: tl.constexpr):
+    def suppress(ious, keep_out, n, threshold, BLOCK: tl.constexpr):  # type: ignore[name-defined]
         # One program: rows are taken in order, each row's columns at once. The flags live in
         # registers, so that no row can see a stale flag and no barrier is needed.
         cols = tl.arange(0, BLOCK)

@@ -57,7 +57,7 @@ def test_keeps_the_best_of_a_pile():
 def test_thresholds_are_strict():
     logits = boxes_as_logits((0, 0, 4, 2), (0, 0, 2, 2))  # IoU exactly 0.5
     probs = torch.tensor([0.75, 0.5])
-    assert nms_masks(probs, logits, 0.5, 0.4).tolist() == [True, False]
+    assert nms_masks(probs, logits, 0.5, 0.9).tolist() == [True, False]
     assert nms_masks(probs, logits, 0.25, 0.5).tolist() == [True, True]
     assert nms_masks(probs, logits, 0.25, 0.49).tolist() == [True, False]
 
