@@ -125,7 +125,8 @@ def load_model(patcher: ModelPatcher, memory_required: float) -> None:
 
     management.load_models_gpu([patcher], memory_required=memory_required, force_full_load=True)
     # With --novram the host loads no more than it must; these modules cannot run half loaded.
-    patcher.model.to(patcher.load_device)
+    if any(p.device != patcher.load_device for p in patcher.model.parameters()):
+        patcher.model.to(patcher.load_device)
 
 
 def unload_model(patcher: ModelPatcher) -> None:

@@ -161,7 +161,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     models = tmp_path / "models"
     (models / "checkpoints").mkdir(parents=True)
     host = Host(models)
-    host.folders = {"checkpoints": ([str(models / "checkpoints")], {".safetensors", ".pt", ".ckpt"})}
+    host.folders = {
+        "checkpoints": ([str(models / "checkpoints")], {".safetensors", ".pt", ".ckpt"})
+    }
     management = _Management(host)
     patcher = _module("comfy.model_patcher", ModelPatcher=FakePatcher)
     utils = _module("comfy.utils", ProgressBar=_progress_bar(host))
