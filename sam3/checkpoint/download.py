@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+ENDPOINT: str | None = None  # None = the Hub, or what HF_ENDPOINT names
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HASH_CHUNK = 16 * 1024 * 1024
 _LOCK_POLL_SECONDS = 1.0
@@ -216,10 +217,10 @@ class RemoteFile:
 
 
 def _remote_file(source: Source, token: str | None) -> RemoteFile:
-    from huggingface_hub import constants, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    url = hf_hub_url(source.repo, source.path, endpoint=constants.ENDPOINT)
+    url = hf_hub_url(source.repo, source.path, endpoint=ENDPOINT)
     # An outdated token is refused even for open files, so those are asked for without one.
     credential: str | bool = (token or get_token() or False) if source.gated else False
     try:
