@@ -1,4 +1,4 @@
-"""The real model through the real command line, in a process of its own."""
+"""The real model through the real command line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from sam3 import cli
 from sam3.checkpoint import catalog
 from sam3.perflib.rle import decode_rle
 
@@ -23,16 +26,27 @@ needs_bundled = pytest.mark.skipif(
 )
 
 
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1")
-    return subprocess.run(
-        [sys.executable, "-m", "sam3", *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@dataclass(frozen=True)
+class Outcome:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, working in ``tmp_path``, without a network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def call(*arguments: object) -> Outcome:
+        code = cli.main([str(a) for a in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +95,7 @@ def record_of(folder: Path, stem: str = "scene") -> dict[str, Any]:
     return json.loads((folder / "outputs" / f"{stem}.json").read_text(encoding="utf-8"))
 
 
-def test_random_weights_run_the_whole_path(tmp_path: Path, random_weights: Path) -> None:
+def test_random_weights_run_the_whole_path(run: Run, tmp_path: Path, random_weights: Path) -> None:
     """Masks of random weights mean nothing; files, sizes and the union must still agree."""
     draw_scene(tmp_path / "scene.png")
     result = run(
@@ -89,7 +103,6 @@ def test_random_weights_run_the_whole_path(tmp_path: Path, random_weights: Path)
         "scene.png",
         "red circle, blue square",
         *("--model", random_weights, "--confidence", "0.0", "--device", "cpu"),
-        cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     record = record_of(tmp_path)
@@ -105,23 +118,25 @@ def test_random_weights_run_the_whole_path(tmp_path: Path, random_weights: Path)
         np.testing.assert_array_equal(np.asarray(image) > 0, union)
 
 
-def test_info_tells_what_the_file_is(tmp_path: Path, random_weights: Path) -> None:
-    result = run("info", random_weights, "--json", cwd=tmp_path)
+def test_info_tells_what_the_file_is(run: Run, tmp_path: Path, random_weights: Path) -> None:
+    result = run("info", random_weights, "--json")
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
     assert facts["format"] == "safetensors"
     assert facts["image_model"] is True
     assert facts["config"]["name"] == "sam3-tiny"
-    text = run("info", random_weights, cwd=tmp_path)
+    text = run("info", random_weights)
     assert text.returncode == 0
     assert "safetensors" in text.stdout
 
 
-def test_a_truncated_checkpoint_exits_with_3(tmp_path: Path, random_weights: Path) -> None:
+def test_a_truncated_checkpoint_exits_with_3(
+    run: Run, tmp_path: Path, random_weights: Path
+) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(random_weights.read_bytes()[:100_000])
     draw_scene(tmp_path / "scene.png")
-    result = run("segment", "scene.png", "red circle", "--model", broken, cwd=tmp_path)
+    result = run("segment", "scene.png", "red circle", "--model", broken)
     assert result.returncode == 3
     assert "broken.safetensors" in result.stderr
     assert "Traceback" not in result.stderr
@@ -129,18 +144,9 @@ def test_a_truncated_checkpoint_exits_with_3(tmp_path: Path, random_weights: Pat
 
 
 @needs_bundled
-def test_the_bundled_model_finds_what_the_text_says(tmp_path: Path) -> None:
+def test_the_bundled_model_finds_what_the_text_says(run: Run, tmp_path: Path) -> None:
     expected = draw_scene(tmp_path / "scene.png")
-    result = run(
-        "segment",
-        "scene.png",
-        "red circle",
-        "--model",
-        "sam3-tiny",
-        "--device",
-        "cpu",
-        cwd=tmp_path,
-    )
+    result = run("segment", "scene.png", "red circle", "--model", "sam3-tiny", "--device", "cpu")
     assert result.returncode == 0, result.stderr
     found = [decode_rle(i["segmentation"]) for i in record_of(tmp_path)["instances"]]
     assert len(found) == 2
@@ -151,20 +157,18 @@ def test_the_bundled_model_finds_what_the_text_says(tmp_path: Path) -> None:
 
 @needs_bundled
 @pytest.mark.parametrize(("phrase", "name"), [("blue square", "square"), ("a square", "square")])
-def test_other_phrases_find_other_things(tmp_path: Path, phrase: str, name: str) -> None:
+def test_other_phrases_find_other_things(run: Run, tmp_path: Path, phrase: str, name: str) -> None:
     expected = draw_scene(tmp_path / "scene.png")
-    result = run(
-        "segment", "scene.png", phrase, "--model", "sam3-tiny", "--device", "cpu", cwd=tmp_path
-    )
+    result = run("segment", "scene.png", phrase, "--model", "sam3-tiny", "--device", "cpu")
     assert result.returncode == 0, result.stderr
     [instance] = record_of(tmp_path)["instances"]
     assert iou(decode_rle(instance["segmentation"]), expected[name]) > 0.75
 
 
 @needs_bundled
-def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+def test_what_is_not_there_is_not_found(run: Run, tmp_path: Path) -> None:
     draw_scene(tmp_path / "scene.png")
-    result = run("segment", "scene.png", "yellow star", "--model", "sam3-tiny", cwd=tmp_path)
+    result = run("segment", "scene.png", "yellow star", "--model", "sam3-tiny")
     assert result.returncode == 0, result.stderr
     assert record_of(tmp_path)["instances"] == []
     assert "nothing above" in result.stderr
@@ -173,12 +177,16 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 @needs_bundled
 def test_the_bundled_sample_picture(tmp_path: Path) -> None:
     """The README's demo: two red circles, one blue triangle, one yellow star."""
-    result = run(
-        "segment",
-        ROOT / "examples" / "shapes.png",
-        "red circle, blue triangle, yellow star",
-        *("--model", "sam3-tiny"),
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "sam3", "segment", str(ROOT / "examples" / "shapes.png")),
+            *("red circle, blue triangle, yellow star", "--model", "sam3-tiny"),
+        ],
         cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1"),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr
     record = record_of(tmp_path, "shapes")
