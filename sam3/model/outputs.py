@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeAlias
 
 
 class IterMode(Enum):
@@ -14,6 +14,9 @@ class IterMode(Enum):
     ALL_STEPS_PER_STAGE = auto()
     LAST_STEP_PER_STAGE = auto()
     FLATTENED = auto()
+
+
+_Mode: TypeAlias = IterMode  # inside the class the name IterMode is an attribute
 
 
 class SAM3Output:
@@ -28,7 +31,7 @@ class SAM3Output:
     def __init__(
         self,
         output: list[list[dict[str, Any]]] | None = None,
-        iter_mode: IterMode = IterMode.ALL_STEPS_PER_STAGE,
+        iter_mode: _Mode = IterMode.ALL_STEPS_PER_STAGE,
     ) -> None:
         self.output = [] if output is None else output
         self.iter_mode = iter_mode
@@ -55,7 +58,7 @@ class SAM3Output:
 
     @staticmethod
     @contextmanager
-    def iteration_mode(output: SAM3Output, iter_mode: IterMode) -> Iterator[SAM3Output]:
+    def iteration_mode(output: SAM3Output, iter_mode: _Mode) -> Iterator[SAM3Output]:
         """``output`` with another iteration mode inside a ``with`` block."""
         previous, output.iter_mode = output.iter_mode, iter_mode
         try:

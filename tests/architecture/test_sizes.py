@@ -14,7 +14,13 @@ MAX_CONSTRUCTOR = 12
 # "path" or "path::Class.method" -> size today. An entry may only get smaller, and goes away as
 # soon as the piece fits. Constructors whose keywords the published model prescribes are listed
 # as "path::Class.__init__()" with their number of arguments.
-ALLOWED: dict[str, int] = {}
+ALLOWED: dict[str, int] = {
+    # The published model's own keywords.
+    "sam3/model/vitdet.py::ViT.__init__()": 18,
+    "sam3/model/sam3_image.py::Sam3Image.__init__()": 19,
+    # The published training configuration's own keywords.
+    "sam3/train/loss/iabce.py::IABCEMdetr.__init__()": 22,
+}
 
 
 def scan() -> list[Path]:

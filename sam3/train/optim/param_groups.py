@@ -21,7 +21,8 @@ def weight_decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str,
     tables = {
         id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters(False)
     }
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
