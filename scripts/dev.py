@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -109,10 +108,10 @@ def call(title: str, command: list[str]) -> int:
 
 def demo(python: Path) -> int:
     """Segment the bundled picture with the bundled checkpoint."""
-    command = [str(python), "-m", "sam3", "segment", "examples/shapes.png"]
+    command = [str(python), "-m", "sam3", "segment", "sam3/assets/shapes.png"]
     command += ["red circle, blue triangle, yellow star", "--model", "sam3-tiny"]
     command += ["--output", "outputs"]
-    return call("segmenting examples/shapes.png with sam3-tiny", command)
+    return call("segmenting sam3/assets/shapes.png with sam3-tiny", command)
 
 
 def static_checks(python: Path) -> dict[str, int]:
@@ -131,17 +130,6 @@ def pytest(python: Path, arguments: list[str]) -> int:
     if code:
         say(f"pytest: {PYTEST_EXIT.get(code, 'ended by a signal or an unknown code')} ({code})")
     return code
-
-
-def javascript_tests() -> int | None:
-    """Run tests/js with Node.js; None where Node.js or the tests are absent."""
-    folder = ROOT / "tests" / "js"
-    files = [str(p) for kind in ("js", "mjs") for p in sorted(folder.rglob(f"*.test.{kind}"))]
-    node = shutil.which("node")
-    if not files or not node:
-        say("JavaScript tests left out: " + ("Node.js not found" if files else "none here"))
-        return None
-    return call("node --test", [node, "--test", *files])
 
 
 def report(results: dict[str, int]) -> int:
@@ -193,9 +181,6 @@ def main(argv: list[str]) -> int:
     if options.command == "check":
         results["architecture"] = pytest(python, ["tests/architecture", *options.rest])
         return report(results)
-    javascript = javascript_tests()
-    if javascript is not None:
-        results["javascript"] = javascript
     # pytest comes last: its closing line is what a reader or a CI page looks for.
     results["tests"] = pytest(python, options.rest)
     return report(results)

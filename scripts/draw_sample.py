@@ -1,4 +1,4 @@
-"""Draw examples/shapes.png, the bundled sample picture: coloured shapes on a hilly landscape.
+"""Draw sam3/assets/shapes.png, the bundled sample picture: coloured shapes on a hilly landscape.
 
     python scripts/dev.py run scripts/draw_sample.py [FILE]
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 WIDTH, HEIGHT, SCALE = 640, 480, 3
-OUTPUT = Path(__file__).resolve().parent.parent / "examples" / "shapes.png"
+OUTPUT = Path(__file__).resolve().parent.parent / "sam3" / "assets" / "shapes.png"
 
 RED, GREEN, BLUE = (214, 40, 44), (46, 160, 67), (38, 84, 200)
 YELLOW, WHITE, PURPLE, ORANGE = (250, 208, 30), (246, 246, 246), (128, 50, 160), (242, 128, 28)
@@ -101,7 +101,7 @@ def draw() -> Image.Image:
 
 
 def main(argv: list[str]) -> None:
-    """Write the picture to the given file, or to its place in examples/."""
+    """Write the picture to the given file, or to its place in sam3/assets/."""
     path = Path(argv[0]) if argv else OUTPUT
     path.parent.mkdir(parents=True, exist_ok=True)
     draw().save(path, optimize=True)

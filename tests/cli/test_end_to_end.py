@@ -179,7 +179,7 @@ def test_the_bundled_sample_picture(tmp_path: Path) -> None:
     """The README's demo: two red circles, one blue triangle, one yellow star."""
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "sam3", "segment", str(ROOT / "examples" / "shapes.png")),
+            *(sys.executable, "-m", "sam3", "segment", str(catalog.ASSETS / "shapes.png")),
             *("red circle, blue triangle, yellow star", "--model", "sam3-tiny"),
         ],
         cwd=tmp_path,
