@@ -5,6 +5,7 @@ There is deliberately no fallback to full unpickling: a file that needs it is re
 
 from __future__ import annotations
 
+import gc
 import pickle
 import re
 import struct
@@ -130,8 +131,9 @@ class TorchReader:
 
     def release(self) -> None:
         """Drop the mapping; the next ``tensor`` maps the file again (archives only)."""
-        if self._is_zip:
+        if self._is_zip and self._tensors is not None:
             self._tensors = None
+            gc.collect()  # torch.load leaves reference cycles that keep the mapping alive
 
 
 def state_dict_of(path: Path, loaded: Any) -> dict[str, torch.Tensor]:
