@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-from ..perflib.rle import encode_rle
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from .instances import Instances
+    from .instances import Instance
 
 FORMAT_VERSION = 1
 IMAGE_KINDS = ("cutout", "mask", "overlay")
@@ -87,7 +85,7 @@ def source_stamp(path: Path) -> dict[str, Any]:
 def make_record(
     source: Path,
     size: tuple[int, int],
-    found: Instances,
+    found: Sequence[Instance],
     best: tuple[float, str],
     settings: Mapping[str, Any],
     paths: Mapping[str, Path],
@@ -107,17 +105,16 @@ def make_record(
         pixels and ``segmentation`` (COCO RLE with uncompressed counts).
     """
     width, height = size
-    columns = zip(found.phrases, found.scores, found.boxes.tolist(), found.masks, strict=True)
     instances = [
         {
             "id": index,
-            "phrase": phrase,
-            "score": round(score, 6),
-            "box": [round(v, 3) for v in box],
-            "area": int(mask.sum()),
-            "segmentation": encode_rle(mask),
+            "phrase": instance.phrase,
+            "score": round(instance.score, 6),
+            "box": [round(v, 3) for v in instance.box],
+            "area": instance.area,
+            "segmentation": instance.segmentation,
         }
-        for index, (phrase, score, box, mask) in enumerate(columns)
+        for index, instance in enumerate(found)
     ]
     return {
         "format": FORMAT_VERSION,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .instances import Box
+
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-    from .instances import Instances
+    from .instances import Instance
 
 Color = tuple[int, int, int]
-Box = tuple[float, float, float, float]
 
 TINT = 0.45
 READABLE_SIDE = 360
@@ -31,7 +32,7 @@ def instance_color(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_overlay(image: Image.Image, found: Instances) -> Image.Image:
+def draw_overlay(image: Image.Image, found: Sequence[Instance]) -> Image.Image:
     """Picture with every instance drawn on it.
 
     Args:
@@ -44,22 +45,23 @@ def draw_overlay(image: Image.Image, found: Instances) -> Image.Image:
     """
     from PIL import Image, ImageDraw
 
-    image, found = magnify(image, found, magnification(image.size))
+    factor = magnification(image.size) if found else 1
+    if factor > 1:
+        image = image.resize((image.width * factor, image.height * factor), resample=0)  # nearest
+        found = [magnified(instance, factor) for instance in found]
     width, height = image.size
     pixels = np.array(image.convert("RGB"))
-    order = sorted(range(len(found)), key=lambda i: found.scores[i])
+    order = sorted(range(len(found)), key=lambda i: found[i].score)
     line = max(1, round(min(width, height) / 250))
     for i in order:
-        paint_mask(pixels, found.masks[i], instance_color(i), line)
+        paint_mask(pixels, found[i], instance_color(i), line)
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
-    boxes = found.boxes.tolist()
     placed: list[Box] = []
     for i in order:
-        draw_box(draw, boxes[i], instance_color(i), line, canvas.size)
+        draw_box(draw, found[i].box, instance_color(i), line, canvas.size)
     for i in reversed(order):  # the best score picks its place first
-        color = instance_color(i)
-        draw_label(draw, found.phrases[i], found.scores[i], boxes[i], color, canvas.size, placed)
+        draw_label(draw, found[i], instance_color(i), canvas.size, placed)
     return canvas
 
 
@@ -69,31 +71,35 @@ def magnification(size: tuple[int, int]) -> int:
     return max(1, min(-(-READABLE_SIDE // shorter), LONGEST_SIDE // longer))
 
 
-def magnify(image: Image.Image, found: Instances, factor: int) -> tuple[Image.Image, Instances]:
-    """Picture and instances enlarged by a whole factor, pixel by pixel."""
-    if factor == 1 or not len(found):
-        return image, found
-    larger = image.resize((image.width * factor, image.height * factor), resample=0)  # nearest
-    masks = found.masks.repeat(factor, axis=1).repeat(factor, axis=2)
-    return larger, replace(found, masks=masks, boxes=found.boxes * factor)
+def magnified(instance: Instance, factor: int) -> Instance:
+    """The instance in a picture enlarged by a whole factor, pixel by pixel."""
+    x0, y0, x1, y1 = (v * factor for v in instance.box)
+    return replace(
+        instance,
+        box=(x0, y0, x1, y1),
+        top=instance.top * factor,
+        left=instance.left * factor,
+        inside=instance.inside.repeat(factor, axis=0).repeat(factor, axis=1),
+    )
 
 
-def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color, line: int) -> None:
-    """Tint the inside of a mask and draw its contour, in place.
+def paint_mask(pixels: np.ndarray, instance: Instance, color: Color, line: int) -> None:
+    """Tint the inside of an instance and draw its contour, in place.
 
     Args:
         pixels: ``[H, W, 3]`` uint8.
-        mask: ``[H, W]`` bool.
+        instance: where to paint.
         color: RGB.
         line: width of the contour in pixels; it lies inside the mask.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
-        return
     from scipy import ndimage
 
-    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    inside, part = mask[window], pixels[window]
+    inside = instance.inside
+    if not inside.size:
+        return
+    height, width = inside.shape
+    rows = slice(instance.top, instance.top + height)
+    part = pixels[rows, instance.left : instance.left + width]
     paint = np.array(color, dtype=np.float32)
     part[inside] = np.rint(part[inside] * (1 - TINT) + paint * TINT).astype(np.uint8)
     core = ndimage.binary_erosion(inside, iterations=line, border_value=0)
@@ -101,14 +107,14 @@ def paint_mask(pixels: np.ndarray, mask: np.ndarray, color: Color, line: int) ->
 
 
 def draw_box(
-    draw: ImageDraw.ImageDraw, box: list[float], color: Color, line: int, size: tuple[int, int]
+    draw: ImageDraw.ImageDraw, box: Box, color: Color, line: int, size: tuple[int, int]
 ) -> None:
     """Outline of a box, cut at the border of the picture (boxes may reach beyond it)."""
     x0, y0, x1, y1 = clip_box(box, size)
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=color, width=line)
 
 
-def clip_box(box: list[float], size: tuple[int, int]) -> Box:
+def clip_box(box: Box, size: tuple[int, int]) -> Box:
     """Box xyxy in pixels, limited to a picture of ``size`` (W, H), corners in order."""
     width, height = size
     x0, x1 = sorted(min(max(v, 0.0), float(width)) for v in (box[0], box[2]))
@@ -118,9 +124,7 @@ def clip_box(box: list[float], size: tuple[int, int]) -> Box:
 
 def draw_label(
     draw: ImageDraw.ImageDraw,
-    phrase: str,
-    score: float,
-    box: list[float],
+    instance: Instance,
     color: Color,
     size: tuple[int, int],
     placed: list[Box],
@@ -129,9 +133,7 @@ def draw_label(
 
     Args:
         draw: canvas.
-        phrase: cut with an ellipsis where it is wider than the picture.
-        score: 0..1, written with two digits.
-        box: the instance's box, xyxy in pixels.
+        instance: its phrase is cut with an ellipsis where it is wider than the picture.
         color: RGB of the patch; the letters are black or white, whichever reads better.
         size: (W, H) of the picture.
         placed: patches drawn so far; the new one is added.
@@ -142,10 +144,10 @@ def draw_label(
     letter = max(6, min(max(10, round(min(width, height) / 32)), height // 3))
     font = ImageFont.load_default(letter)
     pad = max(1, letter // 5)
-    text = fit_text(phrase, f"{score:.2f}", width - 2 * pad, font.getlength)
+    text = fit_text(instance.phrase, f"{instance.score:.2f}", width - 2 * pad, font.getlength)
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
     wide, tall = right - left + 2 * pad, bottom - top + 2 * pad
-    x0, y0, _, y1 = clip_box(box, size)
+    x0, y0, _, y1 = clip_box(instance.box, size)
     x = min(x0, max(0.0, width - wide))
     y = free_row(x, wide, tall, [y0 - tall, y0, y1 - tall], height, placed)
     patch = (x, y, x + wide, y + tall)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DeviceError, InputError, Sam3Error
 from . import exit_codes
-from .instances import Instances
+from .instances import Instance, instances_of
 from .options import Region, SegmentOptions
 from .outputs import (
     RECORD,
@@ -231,7 +231,7 @@ def do_picture(
             result.best_score,
             result.best_phrase,
         )
-    found = Instances.of(result)
+    found = instances_of(result)
     write_images(job.paths, picture, result.mask.cpu(), found, options)
     best = (result.best_score, result.best_phrase)
     record = make_record(job.source.path, size, found, best, settings, job.paths)
@@ -243,7 +243,7 @@ def write_images(
     paths: Mapping[str, Path],
     picture: Picture,
     union: Tensor,
-    found: Instances,
+    found: Sequence[Instance],
     options: SegmentOptions,
 ) -> None:
     """Cut-out, mask and overlay of one picture."""
