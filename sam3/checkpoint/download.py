@@ -118,7 +118,7 @@ def fetch_weights(
     for source in sources:
         try:
             return _fetch(source, target, token, progress)
-        except DownloadError as error:
+        except (DownloadError, OSError) as error:
             reasons.append(f"{source.repo}: {error}")
             logger.warning("%s could not be fetched from %s", source.file_name, reasons[-1])
     raise _failure(name, target, sources, reasons)
@@ -185,6 +185,10 @@ class _ProcessLock:
         while True:
             try:
                 self._lock.acquire(timeout=_LOCK_POLL_SECONDS)
+                return
+            except NotImplementedError:
+                # Harmless: two writers at worst spoil the partial file, and the hash tells.
+                logger.warning("this file system has no locks; run one download at a time")
                 return
             except Timeout:
                 if not told:

@@ -325,6 +325,29 @@ def test_lock_file_left_by_a_dead_process_does_not_block(hub, tmp_path):
     assert fetch_weights("sam3", tmp_path).is_file()
 
 
+def test_file_system_without_locks(hub, tmp_path, monkeypatch, caplog):
+    def unsupported(self, *args, **kwargs):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unsupported)
+    assert fetch_weights("sam3", tmp_path).read_bytes() == CONTENT
+    assert "no locks" in caplog.text
+
+
+def test_folder_that_cannot_be_written(hub, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DownloadError, match="cannot be made"):
+        fetch_weights("sam3", tmp_path / "file" / "models")
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(DownloadError, match="Permission denied"):
+        fetch_weights("sam3", tmp_path)
+    assert hub.requests == []
+
+
 def test_unknown_model_and_missing_library(hub, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"sam3, sam3\.1"):
         fetch_weights("sam4", tmp_path)

@@ -17,6 +17,11 @@ from sam3.checkpoint import formats, load_image_weights, read_checkpoint, torch_
 from sam3.checkpoint.info import describe
 from sam3.errors import CheckpointError, CheckpointFormatError
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Detected pickle protocol"),
+    pytest.mark.filterwarnings("ignore:Validating sparse tensor"),
+    pytest.mark.filterwarnings("ignore:TypedStorage is deprecated"),
+]
 WHOLE, COMPLEX = 60, 5  # tensors in the whole file, and those safetensors leaves out
 CUTS = [0.0, 0.01, 0.25, 0.5, 0.99, 0.9999]
 

@@ -70,9 +70,7 @@ def test_torch_file_of_every_prefix(layout, legacy, tmp_path, small, random_stat
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("copy", [None, False, True])
-def test_safetensors_in_every_precision(
-    dtype, copy, tmp_path, small, random_state, image_model
-):
+def test_safetensors_in_every_precision(dtype, copy, tmp_path, small, random_state, image_model):
     state = random_state(small[PUBLISHED], dtype)
     path = tmp_path / "sam3.safetensors"
     save_file(without_complex(state), path)
