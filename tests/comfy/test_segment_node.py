@@ -8,6 +8,7 @@ lies in a folder of extra_model_paths.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import time
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tests.comfy.comfy_browser import Page, find_chromium
 from tests.comfy.comfy_driver import ComfyAPI, ComfyServer
 from tests.comfy.ui_workflow import to_api
 
@@ -184,6 +186,24 @@ def test_the_inpaint_workflow_fits_comfyuis_nodes(api: ComfyAPI) -> None:
     # The server has neither a checkpoint nor the example picture.
     assert wrong <= {("ckpt_name", "value_not_in_list"), ("image", "custom_validation_failed")}
     assert ("ckpt_name", "value_not_in_list") in wrong
+
+
+@pytest.mark.skipif(find_chromium() is None, reason="no Chromium on PATH, none in CHROMIUM")
+@pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright")
+def test_the_editor_sends_what_the_core_nodes_workflow_says(
+    server: ComfyServer, api: ComfyAPI
+) -> None:
+    """Opened in the real page, every widget value stands where the file has it."""
+    path = ROOT / "example_workflows" / "sam3_tiny_core_nodes.json"
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    with Page(server.url, vue=False) as page:
+        page.load(workflow)
+        sent = page.run()
+    expected = to_api(workflow, api.get("/object_info"))
+    for node in sent.values():
+        node.pop("_meta", None)
+    assert sent == expected
+    api.request("POST", "/queue", {"clear": True})
 
 
 def test_random_weights_run_and_keep_the_rows(api: ComfyAPI) -> None:
