@@ -7,7 +7,7 @@
     │   └── CheckpointMismatchError          readable, but keys or shapes are not this model's
     ├── DownloadError (RuntimeError)         weights could not be fetched or verified
     ├── DeviceError (RuntimeError)           the asked-for device or precision is not there
-    └── MissingDependencyError (ImportError) an optional package is needed; names the install command
+    └── MissingDependencyError (ImportError) a package is missing; names its install command
 
 Every message says what was wrong, what is allowed and what to do next.
 """

@@ -1,4 +1,4 @@
-"""Builders: configuration to modules, checkpoint to weights. The only place that maps one to the other.
+"""Builders: configuration to modules, checkpoint to weights; the only place that maps them.
 
 Entry point :func:`build_sam3_image_model`.
 """
@@ -94,7 +94,9 @@ def pick_device(device: torch.device | str | None = None) -> torch.device:
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
-        raise DeviceError(f"device {str(device)!r} is not available here; use 'cpu' or leave it out")
+        raise DeviceError(
+            f"device {str(device)!r} is not available here; use 'cpu' or leave it out"
+        )
     return device
 
 
@@ -267,8 +269,6 @@ def _segmentation_head(c: Sam3ImageConfig) -> UniversalSegmentationHead:
     return UniversalSegmentationHead(
         hidden_dim=c.d_model,
         upsampling_stages=stages,
-        pixel_decoder=PixelDecoder(
-            c.d_model, stages, num_groups=c.segmentation.group_norm_groups
-        ),
+        pixel_decoder=PixelDecoder(c.d_model, stages, num_groups=c.segmentation.group_norm_groups),
         cross_attend_prompt=MultiheadAttentionWrapper(c.d_model, c.num_heads),
     )

@@ -28,7 +28,7 @@ class PrecisionPolicy:
     dtype: torch.dtype
 
     def dtype_for(self, name: str, tensor: torch.Tensor) -> torch.dtype | None:
-        """Dtype that parameter ``name`` is kept in; None leaves the tensor's own (complex, integer)."""
+        """Dtype that ``name`` is kept in; None leaves the tensor's own (complex, integer)."""
         if not tensor.is_floating_point():
             return None
         return torch.float32 if name.startswith(FP32_ISLANDS) else self.dtype

@@ -43,8 +43,8 @@ class VisionConfig:
             )
         _require(
             self.embed_dim % (4 * self.num_heads) == 0,
-            f"vision.embed_dim {self.embed_dim} must be a multiple of 4 x num_heads {self.num_heads}"
-            " (axial rotary pairs)",
+            f"vision.embed_dim {self.embed_dim} must be a multiple of 4 x num_heads "
+            f"{self.num_heads} (axial rotary pairs)",
         )
         _require(
             all(0 <= i < self.depth for i in self.global_blocks),
@@ -127,7 +127,7 @@ class SegmentationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Sam3ImageConfig:
-    """The whole image model. ``to_dict``/``from_dict`` are JSON-able and strict (unknown key: error)."""
+    """The whole image model. ``to_dict``/``from_dict`` are JSON-able and strict on unknown keys."""
 
     name: str = "sam3"
     d_model: int = 256
@@ -160,7 +160,7 @@ class Sam3ImageConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sam3ImageConfig:
-        """Inverse of :meth:`to_dict`. Missing keys take the released value; unknown keys raise ValueError."""
+        """Inverse of :meth:`to_dict`. Missing keys take the released value; unknown ones fail."""
         parts = {
             "vision": VisionConfig,
             "text": TextConfig,

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def activation_ckpt_wrapper(module: Callable[..., Any]) -> Callable[..., Any]:
-    """``module`` with two extra keywords: ``act_ckpt_enable`` (default True), ``use_reentrant`` (False).
+    """``module`` with keywords ``act_ckpt_enable`` (default True) and ``use_reentrant`` (False).
 
     Disabled, or where no gradient is recorded, it is a plain call. Results never change.
     """

@@ -32,7 +32,9 @@ def interpolate(
     if input.shape[0] == 0 and input.shape[1] == 0:
         raise ValueError(f"interpolate needs a batch or a channel, got shape {tuple(input.shape)}")
     if input.shape[0] != 0:
-        return F.interpolate(input.transpose(0, 1), size, scale_factor, mode, align_corners).transpose(0, 1)
+        return F.interpolate(
+            input.transpose(0, 1), size, scale_factor, mode, align_corners
+        ).transpose(0, 1)
     return F.interpolate(input, size, scale_factor, mode, align_corners)
 
 
@@ -54,7 +56,7 @@ class BatchedPointer:
 
 @dataclass
 class FindStage:
-    """What B find queries ask for: query b looks at image ``img_ids[b]`` with caption ``text_ids[b]``.
+    """What B find queries ask: query b looks at image ``img_ids[b]`` with caption ``text_ids[b]``.
 
     img_ids, text_ids:   [B] int64; text_ids indexes the unique captions
     input_boxes:         [n, B, 4] float32, normalised cxcywh, 0 where padded
@@ -129,7 +131,7 @@ class BatchedFindTarget:
 
 @dataclass
 class BatchedInferenceMetadata:
-    """Where B queries come from: ids [B] int64 (category int32), original_size [B, 2] int64 (h, w)."""
+    """Origin of B queries: ids [B] int64 (category int32), original_size [B, 2] int64 (h, w)."""
 
     coco_image_id: Tensor
     coco_image_id__type: ClassVar[torch.dtype] = torch.long
@@ -163,7 +165,7 @@ class BatchedDatapoint:
 
 
 def convert_my_tensors(obj: Any) -> Any:
-    """Turn list fields of a batch record into tensors of their declared ``<field>__type``, in place."""
+    """Turn list fields of a batch record into tensors of their ``<field>__type``, in place."""
     for field in fields(obj):
         dtype = getattr(type(obj), f"{field.name}__type", None)
         value = getattr(obj, field.name)

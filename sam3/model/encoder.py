@@ -1,7 +1,7 @@
 """Fusion encoder: image tokens attend to each other and to the prompt, layer by layer.
 
 Entry points :class:`TransformerEncoderLayer` (also used by the geometry encoder) and
-:class:`TransformerEncoderFusion`. DETR-style pre-norm layers (Carion et al. 2020; Xiong et al. 2020).
+:class:`TransformerEncoderFusion`. Pre-norm DETR layers (Carion et al. 2020; Xiong et al. 2020).
 """
 
 from __future__ import annotations
@@ -66,15 +66,13 @@ class TransformerEncoderLayer(nn.Module):
     ) -> Tensor:
         """Refine ``tgt`` by itself and by ``memory``; returns a tensor shaped like ``tgt``.
 
-        ``pos`` belongs to memory, ``query_pos`` to tgt; key padding masks are [B, N], True = ignore.
+        ``pos`` belongs to memory, ``query_pos`` to tgt; padding masks are [B, N], True = ignore.
         """
         if dac:
             raise NotImplementedError("divide-and-conquer queries are a matter of the decoder")
         h = self.norm1(tgt)
         qk = _with(h, query_pos) if self.pos_enc_at_attn else h
-        h = self.self_attn(
-            qk, qk, h, key_padding_mask=tgt_key_padding_mask, attn_mask=tgt_mask
-        )[0]
+        h = self.self_attn(qk, qk, h, key_padding_mask=tgt_key_padding_mask, attn_mask=tgt_mask)[0]
         tgt = tgt + self.dropout(h)
         h = self.norm2(tgt)
         h = self.cross_attn_image(
@@ -136,7 +134,11 @@ class TransformerEncoderFusion(nn.Module):
         None, ``memory_text`` (the prompt, unchanged), ``spatial_shapes`` [[H, W]],
         ``level_start_index`` [0], ``valid_ratios`` ones [B, 1, 2].
         """
-        if len(src) != 1 or src_key_padding_mask is not None and src_key_padding_mask[0] is not None:
+        if (
+            len(src) != 1
+            or src_key_padding_mask is not None
+            and src_key_padding_mask[0] is not None
+        ):
             raise ValueError("the fusion encoder takes one unpadded image level")
         x = src[0].transpose(0, 1)
         pos = None if src_pos is None else src_pos[0].transpose(0, 1)

@@ -110,7 +110,7 @@ def store(state: dict[str, Any], found: dict[str, Any]) -> None:
 
 
 def full_size_masks(logits: Tensor, size: tuple[int, int], *, as_bool: bool = False) -> Tensor:
-    """Logits [n, 1, h, w] -> probabilities float32 (or ``as_bool``: > 0.5) [n, 1, H, W], by chunks."""
+    """Logits [n, 1, h, w] -> probabilities float32 (``as_bool``: > 0.5) [n, 1, H, W], in chunks."""
     dtype = torch.bool if as_bool else torch.float32
     out = torch.empty((logits.shape[0], 1, *size), dtype=dtype, device=logits.device)
     for start, probabilities in _chunks(logits, size):

@@ -133,9 +133,7 @@ class UniversalSegmentationHead(nn.Module):
             "presence_logit": None,
         }
 
-    def _embed_pixels(
-        self, feats: Sequence[Tensor], image_ids: Tensor, tokens: Tensor
-    ) -> Tensor:
+    def _embed_pixels(self, feats: Sequence[Tensor], image_ids: Tensor, tokens: Tensor) -> Tensor:
         """Pixel decoder output [B, C, H_0, W_0] with the coarsest level replaced by ``tokens``."""
         size = feats[-1].shape[-2:]
         fused = tokens[: size[0] * size[1]].permute(1, 2, 0).unflatten(-1, size)

@@ -1,4 +1,4 @@
-"""Parts shared by the models: scorer, transformer holder; leaf layers are re-exported from ``layers``."""
+"""Parts shared by the models: scorer, transformer holder; leaf layers come from ``layers``."""
 
 from __future__ import annotations
 
@@ -82,7 +82,14 @@ class TransformerWrapper(nn.Module):
 
     def _init_matrices(self) -> None:
         """Xavier for matrices, except those with an initial value of their own (boxes, biases)."""
-        own = ("box_embed", "bbox_embed", "query_embed", "reference_points", "boxRPB", "presence_token")
+        own = (
+            "box_embed",
+            "bbox_embed",
+            "query_embed",
+            "reference_points",
+            "boxRPB",
+            "presence_token",
+        )
         for name, p in self.named_parameters():
             if p.dim() > 1 and not p.is_meta and not any(key in name for key in own):
                 nn.init.xavier_uniform_(p)

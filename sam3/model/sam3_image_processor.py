@@ -63,7 +63,7 @@ class Sam3Processor:
 
     @torch.inference_mode()
     def set_image(self, image: Any, state: State | None = None) -> State:
-        """Encode a picture: PIL image, [C, H, W] tensor or [H, W, C] array (uint8, or float in [0, 1]).
+        """Encode a picture: PIL image, [C, H, W] tensor, [H, W, C] array (uint8, or float in 0..1).
 
         Writes ``original_height``, ``original_width``, ``backbone_out`` into ``state`` (a new one
         by default) and returns it. Results of a former picture are dropped; prompts in the state
@@ -194,8 +194,10 @@ class Sam3Processor:
         self._drop_results(state)
 
     @torch.inference_mode()
-    def set_confidence_threshold(self, threshold: float, state: State | None = None) -> State | None:
-        """Change the threshold; results in ``state`` are filtered anew without running the model."""
+    def set_confidence_threshold(
+        self, threshold: float, state: State | None = None
+    ) -> State | None:
+        """Change the threshold; results in ``state`` are filtered anew, the model does not run."""
         self.confidence_threshold = _checked_threshold(threshold)
         if state is not None and "grounding_outputs" in state:
             self._store_results(state)
@@ -254,7 +256,9 @@ class Sam3Processor:
         if "backbone_out" not in state:
             raise InputError("no picture yet: call set_image before giving prompts")
         if "original_height" not in state:
-            raise InputError("this state holds a batch of pictures: use set_image for prompts on one")
+            raise InputError(
+                "this state holds a batch of pictures: use set_image for prompts on one"
+            )
 
 
 def _checked_threshold(value: float) -> float:

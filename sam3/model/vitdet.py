@@ -89,7 +89,9 @@ class ViT(nn.Module):
         **fixed: Any,
     ) -> None:
         super().__init__()
-        check_fixed("ViT", fixed | {"rel_pos_blocks": tuple(fixed.get("rel_pos_blocks", ()))}, _FIXED)
+        check_fixed(
+            "ViT", fixed | {"rel_pos_blocks": tuple(fixed.get("rel_pos_blocks", ()))}, _FIXED
+        )
         self.img_size = img_size
         self.patch_size = patch_size
         self.tile_abs_pos = tile_abs_pos
@@ -135,7 +137,7 @@ class ViT(nn.Module):
         return len(self.blocks) + 1
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, img_size, img_size] normalised picture -> [[B, C, H, W]] with H = W = img_size / patch."""
+        """[B, 3, img_size, img_size] normalised -> [[B, C, H, W]] with H = W = img_size / patch."""
         x = self.patch_embed(x)
         pos = get_abs_pos(self.pos_embed, True, (x.shape[1], x.shape[2]), tiling=self.tile_abs_pos)
         x = self.ln_pre(x + pos)

@@ -57,9 +57,7 @@ class SAM3VLBackbone(nn.Module):
         second pyramid, or None)."""
         features, positions, features2, positions2 = self.vision_backbone(samples)
         out = self._kept(features, positions)
-        out["sam2_backbone_out"] = (
-            None if features2 is None else self._kept(features2, positions2)
-        )
+        out["sam2_backbone_out"] = None if features2 is None else self._kept(features2, positions2)
         return out
 
     def _kept(self, features: list[Tensor], positions: list[Tensor]) -> BackboneOut:

@@ -19,7 +19,7 @@ def compute_axial_cis(
     offset: int = 0,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Rotation factors of a row-major ``end_y`` x ``end_x`` grid: complex64 [end_x * end_y, dim / 2].
+    """Rotation factors of a row-major ``end_y`` x ``end_x`` grid: complex64 [end_x * end_y, dim/2].
 
     Position (x + offset, y + offset) is multiplied by ``scale_pos``; frequency j of an axis is
     theta ** (-4 j / dim).
@@ -61,7 +61,7 @@ def apply_rotary_enc(
     if repeat_freqs_k and xk.shape[-2] != freqs_cis.shape[0]:
         if xk.shape[-2] % freqs_cis.shape[0]:
             raise ValueError(
-                f"{xk.shape[-2]} keys are not a multiple of the {freqs_cis.shape[0]} rotary positions"
+                f"{xk.shape[-2]} keys are no multiple of the {freqs_cis.shape[0]} rotary positions"
             )
         freqs_cis = freqs_cis.repeat(xk.shape[-2] // freqs_cis.shape[0], 1)
     return rotated_q, rotate(xk, freqs_cis)

@@ -1,4 +1,4 @@
-"""The released-size image model with formula-made weights against numbers measured on the reference.
+"""The released-size model with formula-made weights against numbers of the reference.
 
 Builds 840 M parameters (3.4 GB) and runs five prompts on the CPU: minutes. Run it with
 
@@ -35,7 +35,10 @@ STAGES = {
     "text.ln_final": (f"{TEXT}.ln_final", None, TEXT_TOL),
     "geo.feats": ("geometry_encoder", 0, ENCODER_TOL),
     "geo.mask": ("geometry_encoder", 1, 0.0),
-    **{f"encoder.layers.{i}": (f"transformer.encoder.layers.{i}", None, ENCODER_TOL) for i in range(6)},
+    **{
+        f"encoder.layers.{i}": (f"transformer.encoder.layers.{i}", None, ENCODER_TOL)
+        for i in range(6)
+    },
     "decoder.ref_boxes": ("transformer.decoder", 1, DECODER_TOL),
     "decoder.presence_logits": ("transformer.decoder", 2, DECODER_TOL),
     "decoder.presence_feats": ("transformer.decoder", 3, DECODER_TOL),
@@ -89,7 +92,9 @@ def test_backbone(encoded):
         key = name.removeprefix("backbone.vision_backbone.").replace("convs", "neck.convs")
         golden.assert_matches(gold, key, value, BACKBONE_TOL)
     for i in range(3):
-        golden.assert_matches(gold, f"pos.{i}", state["backbone_out"]["vision_pos_enc"][i][:1], 1e-6)
+        golden.assert_matches(
+            gold, f"pos.{i}", state["backbone_out"]["vision_pos_enc"][i][:1], 1e-6
+        )
 
 
 def _prompted(processor, state, name):
@@ -197,7 +202,9 @@ def test_geometry(case, model, encoded):
     gold = golden.load("image/geometry.npz")
     t = {k: torch.from_numpy(v) for k, v in gold.items() if k.startswith("in.")}
     features = encoded[0]["backbone_out"]
-    feats, pos = (features[k][-1].flatten(2).permute(2, 0, 1) for k in ("backbone_fpn", "vision_pos_enc"))
+    feats, pos = (
+        features[k][-1].flatten(2).permute(2, 0, 1) for k in ("backbone_fpn", "vision_pos_enc")
+    )
     boxes = {"box_embeddings": t["in.boxes"], "box_labels": t["in.box_labels"]}
     prompt = Prompt(
         point_embeddings=t["in.points"],

@@ -74,7 +74,11 @@ def _std_and_mean(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     if name.rsplit(".", 1)[-1] == "gamma":
         return 0.1, 1.0
     if len(shape) <= 1:
-        return (0.1, 1.0) if name.endswith("weight") and name.rsplit(".", 1)[-1] == "weight" else (0.05, 0.0)
+        return (
+            (0.1, 1.0)
+            if name.endswith("weight") and name.rsplit(".", 1)[-1] == "weight"
+            else (0.05, 0.0)
+        )
     return 1.0 / math.sqrt(_fan_in(name, shape)), 0.0
 
 

@@ -1,4 +1,4 @@
-"""The toy image model of ``tests/golden/image/tiny_model.npz``: the released classes at width 32."""
+"""The toy model of ``tests/golden/image/tiny_model.npz``: the released classes at width 32."""
 
 from __future__ import annotations
 
@@ -58,7 +58,11 @@ def build_toy() -> Sam3Image:
     neck = Sam3DualViTDetNeck(
         trunk=trunk,
         position_encoding=PositionEmbeddingSine(
-            num_pos_feats=D, normalize=True, scale=None, temperature=10000, precompute_resolution=112
+            num_pos_feats=D,
+            normalize=True,
+            scale=None,
+            temperature=10000,
+            precompute_resolution=112,
         ),
         d_model=D,
         scale_factors=[4.0, 2.0, 1.0, 0.5],

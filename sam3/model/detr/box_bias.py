@@ -1,4 +1,4 @@
-"""Box-relative position bias for decoder cross-attention (Lin et al. 2023, Plain DETR, section 4.1)."""
+"""Box-relative bias of the decoder's cross-attention (Lin et al. 2023, Plain DETR, section 4.1)."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Prompt:
             self._fill("mask", batch, device, 0)
 
     def _fill(self, kind: str, batch: int, device: torch.device, width: int) -> None:
-        """Complete one kind of prompt with empty embeddings, positive labels, no padding; check it."""
+        """Complete one kind of prompt (empty embeddings, positive labels, no padding); check it."""
         values = getattr(self, f"{kind}_embeddings")
         if values is None:
             values = torch.zeros(0, batch, width, device=device)

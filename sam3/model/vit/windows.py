@@ -24,7 +24,7 @@ def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, in
 def window_unpartition(
     windows: Tensor, window_size: int, pad_hw: tuple[int, int], hw: tuple[int, int]
 ) -> Tensor:
-    """Inverse of :func:`window_partition`: windows [B * nW, w, w, C] -> [B, H, W, C], padding cropped."""
+    """Inverse of :func:`window_partition`: [B * nW, w, w, C] -> [B, H, W, C], padding cropped."""
     (Hp, Wp), (H, W) = pad_hw, hw
     rows, cols = Hp // window_size, Wp // window_size
     x = windows.view(-1, rows, cols, window_size, window_size, windows.shape[-1])

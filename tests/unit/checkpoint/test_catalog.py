@@ -91,9 +91,7 @@ def test_missing_bundled_file_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
         catalog.resolve_model("sam3-tiny", [])
 
 
-def test_download_goes_to_the_first_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_download_goes_to_the_first_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sam3.checkpoint import download
 
     calls = []

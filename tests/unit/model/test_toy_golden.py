@@ -51,7 +51,11 @@ def test_backbone(backbone, gold):
 def _prompt(kind: str, toy, gold) -> Prompt:
     if kind == "none":
         return toy._get_dummy_prompt(3)
-    t = {k: torch.from_numpy(v) for k, v in gold.items() if k.startswith("in.") and v.dtype.kind != "U"}
+    t = {
+        k: torch.from_numpy(v)
+        for k, v in gold.items()
+        if k.startswith("in.") and v.dtype.kind != "U"
+    }
     points = {}
     if kind == "boxes_points":
         points = {"point_embeddings": t["in.points"], "point_labels": t["in.point_labels"]}
