@@ -80,6 +80,8 @@ class Sam3Image(nn.Module):
             self.class_embed = nn.Linear(transformer.d_model, 1)
         self.use_dot_prod_scoring = use_dot_prod_scoring
         self.inst_interactive_predictor = inst_interactive_predictor
+        # training only: for losses that ignore the masks of prompts without an object
+        self.masks_of_positives_only = False
         self.supports_points = True  # False when a checkpoint lacked the point projections
 
     @property
@@ -145,8 +147,11 @@ class Sam3Image(nn.Module):
         }
         with record_function("_run_decoder"):
             hs = self._run_decoder(out, encoder_out, prompt, prompt_mask)
+        rows = self._rows_with_masks(find_target)
         with record_function("_run_segmentation_heads"):
-            self._run_segmentation_heads(out, backbone_out, find_input, hs, prompt, prompt_mask)
+            self._run_segmentation_heads(
+                out, backbone_out, find_input, hs, prompt, prompt_mask, rows
+            )
         if self.matcher is not None and (self.training or self.num_interactive_steps_val > 0):
             self._compute_matching(out, find_target)
         return out
@@ -268,20 +273,25 @@ class Sam3Image(nn.Module):
         hs: Tensor,
         prompt: Tensor,
         prompt_mask: Tensor,
+        rows: Tensor | None = None,
     ) -> None:
-        """Masks of the last layer's queries into ``out``."""
+        """Masks of the last layer's queries into ``out``; other prompts than ``rows`` get zeros."""
         if self.segmentation_head is None:
             return
         n = self.transformer.decoder.num_queries
         queries = hs[-1] if self.o2m_mask_predict else hs[-1][:, :n]
+        batch = queries.shape[0]
+        some = slice(None) if rows is None else rows
         seg = self.segmentation_head(
             backbone_feats=backbone_out["backbone_fpn"],
-            obj_queries=queries,
-            image_ids=find_input.img_ids,
-            encoder_hidden_states=out["encoder_hidden_states"],
-            prompt=prompt,
-            prompt_mask=prompt_mask,
+            obj_queries=queries[some],
+            image_ids=find_input.img_ids[some],
+            encoder_hidden_states=out["encoder_hidden_states"][:, some],
+            prompt=prompt[:, some],
+            prompt_mask=prompt_mask[some],
         )
+        if rows is not None:
+            seg = {k: None if v is None else _scatter(v, rows, batch) for k, v in seg.items()}
         masks = seg.pop("pred_masks")
         out["pred_masks"] = masks[:, :n]
         if masks.shape[1] > n:
@@ -289,6 +299,13 @@ class Sam3Image(nn.Module):
         out.update(seg)
 
     # ---- training -------------------------------------------------------------------------
+
+    def _rows_with_masks(self, targets: Any) -> Tensor | None:
+        """Prompts whose masks are worth computing (at least one), or None for all."""
+        if not (self.training and self.masks_of_positives_only) or targets is None:
+            return None
+        rows = targets.num_boxes.nonzero().flatten()
+        return rows if len(rows) else rows.new_zeros(1)
 
     def _compute_matching(self, out: Outputs, targets: Any) -> None:
         """Store the matcher's ``indices`` in the output and in every auxiliary output."""
@@ -320,3 +337,8 @@ class Sam3Image(nn.Module):
             box_embeddings=torch.zeros(0, num_prompts, 4, device=self.device),
             box_mask=torch.zeros(num_prompts, 0, dtype=torch.bool, device=self.device),
         )
+
+
+def _scatter(values: Tensor, rows: Tensor, batch: int) -> Tensor:
+    """[n, ...] at ``rows`` of a zero tensor [batch, ...]."""
+    return values.new_zeros((batch, *values.shape[1:])).index_copy(0, rows, values)

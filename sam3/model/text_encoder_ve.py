@@ -131,7 +131,7 @@ class VETextEncoder(nn.Module):
 
         Returns (padding mask [n, L] bool, True where the token id is 0; features [L, n, d_model];
         raw token embeddings [L, n, width]). A triple (features, mask, {"inputs_embeds": …}) is
-        passed through. ``input_boxes`` must be None: the released encoder has no box tokens.
+        passed through. While training, L is the length of the longest phrase. ``input_boxes`` must be None: the released encoder has no box tokens.
         """
         if input_boxes is not None:
             raise ValueError("input_boxes are not supported by the text encoder; pass them as a Prompt")
@@ -139,6 +139,9 @@ class VETextEncoder(nn.Module):
             features, mask, extra = text  # already encoded
             return mask, features, extra["inputs_embeds"]
         tokens = self.tokenizer(list(text), context_length=self.context_length)
+        if self.training:
+            # right padding cannot influence earlier tokens and is masked everywhere
+            tokens = tokens[:, : int(tokens.ne(0).any(dim=0).nonzero().max()) + 1]
         tokens = tokens.to(self.resizer.weight.device)
         features = self._features(tokens)
         embeds = self.encoder.token_embedding(tokens)

@@ -77,6 +77,7 @@ def build_model(run: TinyRun) -> Sam3Image:
         matcher=make_matcher(),
     )
     initialise(model, run.recipe)
+    model.masks_of_positives_only = True  # the losses average over prompts with an object
     # The convolutions of the mask head are the largest cost; this layout saves a tenth of a step.
     return model.to(memory_format=torch.channels_last)
 
