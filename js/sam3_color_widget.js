@@ -181,33 +181,45 @@ function makeColorWidget(name, value, options = {}) {
   };
 }
 
+/** Takes a widget off a node; the input slot of the same name stays a widget's slot. */
+function dropWidget(node, widget) {
+  const slots = (node.inputs ?? []).filter((input) => input.widget?.name === widget.name);
+  const kept = slots.map((input) => input.widget);
+  if (widget.widgetId && node.removeWidget) {
+    node.removeWidget(widget); // newer frontends know the widgets of a node in the graph by name
+  } else {
+    widget.onRemove?.();
+    node.widgets.splice(node.widgets.indexOf(widget), 1);
+  }
+  slots.forEach((input, i) => (input.widget = kept[i]));
+}
+
 /** Puts this pack's colour widget at the top of a node, in place of any that another pack made. */
 function placeColorWidgets(node) {
   const specs = ownNodes.get(node.comfyClass);
   if (!specs || !node.widgets) return;
   for (const spec of specs.filter((s) => s.kind === "color").reverse()) {
-    const same = node.widgets.filter(
-      (w) => w.name === spec.name || (w.type === COLOR_TYPE && w.name?.startsWith(`${spec.name}#`)),
-    );
+    // a frontend renames the second of two to "name#1"
+    const same = node.widgets.filter((w) => w.name?.replace(/#\d+$/, "") === spec.name);
     let own = same.find((w) => w.isSam3ColorWidget);
-    const others = same.filter((w) => w !== own);
-    const [model] = others;
-    for (const other of others) {
-      other.onRemove?.();
-      node.widgets.splice(node.widgets.indexOf(other), 1);
-    }
+    for (const other of same) if (other !== own) dropWidget(node, other);
     if (!own) {
-      const value =
-        typeof model?.value === "string" && model.value
-          ? model.value
-          : (spec.default ?? DEFAULT_COLOR);
-      own = node.addCustomWidget(makeColorWidget(spec.name, value));
-      own.label = model?.label;
-      own.tooltip = model?.tooltip;
+      own = node.addCustomWidget(makeColorWidget(spec.name, spec.default ?? DEFAULT_COLOR));
     }
+    if (own.name !== spec.name) own.name = spec.name;
     const index = node.widgets.indexOf(own);
     if (index > 0) node.widgets.unshift(...node.widgets.splice(index, 1));
   }
+}
+
+/** Once more when everybody is done with a new node: another pack may have added its own widget. */
+function placeAfterCreation(node) {
+  const { onNodeCreated } = node;
+  node.onNodeCreated = function (...args) {
+    const result = onNodeCreated?.apply(this, args);
+    placeColorWidgets(this);
+    return result;
+  };
 }
 
 /** The saved node with its values in the order of the node's widgets. */
@@ -225,7 +237,7 @@ function withValuesInOrder(node, info) {
 }
 
 function wrapNodeType(nodeType) {
-  const { configure, onAdded } = nodeType.prototype;
+  const { configure } = nodeType.prototype;
   nodeType.prototype.configure = function (info, ...rest) {
     placeColorWidgets(this);
     const result = configure.call(this, withValuesInOrder(this, info), ...rest);
@@ -233,10 +245,6 @@ function wrapNodeType(nodeType) {
       if (widget.isSam3ColorWidget) redraw(widget, this);
     }
     return result;
-  };
-  nodeType.prototype.onAdded = function (...args) {
-    placeColorWidgets(this); // another pack may have added its own after nodeCreated
-    return onAdded?.apply(this, args);
   };
 }
 
@@ -259,6 +267,8 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
+    if (!ownNodes.has(node.comfyClass)) return;
     placeColorWidgets(node);
+    placeAfterCreation(node);
   },
 });
