@@ -1,4 +1,4 @@
-"""Translations name every input and output, and English says what the node says."""
+"""Translations and the help page name every input and output; English says what the node says."""
 
 from __future__ import annotations
 
@@ -55,3 +55,11 @@ def test_every_language_is_complete(path: Path, node: Any) -> None:
 def test_no_character_that_the_frontends_message_format_reads(path: Path) -> None:
     texts = re.findall(r": (\".*\")", path.read_text(encoding="utf-8"))
     assert texts and not [t for t in texts if set(json.loads(t)) & set("@{}|")]
+
+
+def test_the_help_page_names_every_input_and_output(pack: Any, node: Any) -> None:
+    folder = LOCALES.parent / pack.WEB_DIRECTORY / "docs"
+    page = (folder / "SAM3SegmentV3.md").read_text(encoding="utf-8")
+    types = node.INPUT_TYPES()
+    for name in [*types["required"], *types["optional"], *node.RETURN_NAMES]:
+        assert f"| `{name}` |" in page
