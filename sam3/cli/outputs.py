@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from .sources import identity
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -150,9 +152,9 @@ def overwriting(paths: Mapping[str, Path], inputs: set[Path]) -> str:
 
     Args:
         paths: outputs of one picture.
-        inputs: resolved paths of all inputs.
+        inputs: ``sources.identity`` of all inputs.
     """
     for path in paths.values():
-        if path.resolve() in inputs:
+        if identity(path) in inputs:
             return f"its output {path} would overwrite an input picture; choose another --output"
     return ""

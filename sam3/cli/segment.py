@@ -27,7 +27,7 @@ from .outputs import (
     save_png,
     save_record,
 )
-from .sources import Source, assign_stems, expand
+from .sources import Source, assign_stems, expand, identity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ def run(options: SegmentOptions) -> int:
     try:
         model_file = find_model(options)
         settings = options.fingerprint(model_file)
-        inputs = {job.source.path.resolve() for job in jobs}
+        inputs = {identity(job.source.path) for job in jobs}
         jobs = [check_job(job, settings, options.resume, inputs) for job in jobs]
         if any(job.status == "pending" for job in jobs):
             processor, phrases = load_processor(model_file, options)

@@ -64,7 +64,7 @@ def expand(arguments: Sequence[str], output: Path, recursive: bool = False) -> l
     found: dict[Path, Source] = {}
     for argument in arguments:
         for source in _expand_one(argument, output, recursive):
-            found.setdefault(_identity(source.path), source)
+            found.setdefault(identity(source.path), source)
     return list(found.values())
 
 
@@ -83,9 +83,9 @@ def assign_stems(sources: Sequence[Source]) -> list[Path]:
     schemes: list[Callable[[Path], str]] = [
         lambda p: p.stem,
         lambda p: f"{p.stem}-{p.suffix[1:]}",
-        lambda p: f"{p.resolve().parent.name}-{p.stem}",
-        lambda p: f"{p.resolve().parent.name}-{p.stem}-{p.suffix[1:]}",
-        lambda p: f"{p.stem}-{hashlib.sha256(str(p.resolve()).encode()).hexdigest()[:10]}",
+        lambda p: f"{identity(p).parent.name}-{p.stem}",
+        lambda p: f"{identity(p).parent.name}-{p.stem}-{p.suffix[1:]}",
+        lambda p: f"{p.stem}-{_short_hash(p)}",
     ]
     stems = [s.folder / schemes[0](s.path) for s in sources]
     for scheme in schemes[1:]:
@@ -118,14 +118,21 @@ def _rename(
     return renamed
 
 
+def _short_hash(path: Path) -> str:
+    """Ten hex digits that stand for an absolute path."""
+    text = str(identity(path)).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:10]
+
+
 def _key(stem: Path) -> str:
     return stem.as_posix().casefold()
 
 
-def _identity(path: Path) -> Path:
+def identity(path: Path) -> Path:
+    """The absolute path without links, or as near to it as the file system lets one come."""
     try:
         return path.resolve()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         return path.absolute()
 
 
@@ -147,7 +154,7 @@ def _expand_one(argument: str, output: Path, recursive: bool) -> Iterable[Source
 
 
 def _from_folder(folder: Path, output: Path, recursive: bool) -> list[Source]:
-    if _identity(folder) == _identity(output):
+    if identity(folder) == identity(output):
         raise InputError(
             f"{folder} is both the input and the output folder. Give another one with --output."
         )
@@ -160,4 +167,4 @@ def _from_folder(folder: Path, output: Path, recursive: bool) -> list[Source]:
 
 
 def _inside(path: Path, folder: Path) -> bool:
-    return _identity(path).is_relative_to(_identity(folder))
+    return identity(path).is_relative_to(identity(folder))
