@@ -131,10 +131,11 @@ class VETextEncoder(nn.Module):
 
         Returns (padding mask [n, L] bool, True where the token id is 0; features [L, n, d_model];
         raw token embeddings [L, n, width]). A triple (features, mask, {"inputs_embeds": …}) is
-        passed through. While training, L is the length of the longest phrase. ``input_boxes`` must be None: the released encoder has no box tokens.
+        passed through. While training, L is the length of the longest phrase. ``input_boxes`` must
+        be None: the released encoder has no box tokens.
         """
         if input_boxes is not None:
-            raise ValueError("input_boxes are not supported by the text encoder; pass them as a Prompt")
+            raise ValueError("the text encoder takes no input_boxes; pass them as a Prompt")
         if not isinstance(text[0], str):
             features, mask, extra = text  # already encoded
             return mask, features, extra["inputs_embeds"]

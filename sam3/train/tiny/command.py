@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ...checkpoint import save_checkpoint
 from ...config import Sam3ImageConfig, presets
@@ -20,6 +21,7 @@ from ..loop.config import TrainConfig
 from ..loop.parallel import ProcessGroup, run_parallel
 from ..trainer import Trainer, TrainResult
 from .evaluation import QuickEvaluation
+from .grow import coarse_config, load_grown
 from .initialise import initialise
 from .objective import CurriculumSource, TinyObjective, describe_batch
 from .recipe import TinyRecipe, make_loss, make_matcher
@@ -48,6 +50,20 @@ class TinyRun:
     recipe: TinyRecipe
     config: Sam3ImageConfig = presets.SAM3_TINY
     resume: bool = False
+
+    def stage(self, *, coarse: bool) -> TinyRun:
+        """The settings of one of the two stages."""
+        share = self.recipe.coarse_share if coarse else 1 - self.recipe.coarse_share
+        train = replace(
+            self.train,
+            steps=None if self.train.steps is None else max(1, round(self.train.steps * share)),
+            minutes=None if self.train.minutes is None else self.train.minutes * share,
+            hold=1.0 if coarse else self.train.hold,
+        )
+        if not coarse:
+            return replace(self, train=train, recipe=replace(self.recipe, simple_share=0.0))
+        config = coarse_config(self.config, self.recipe.coarse_side)
+        return replace(self, train=train, config=config, out=self.out / "coarse")
 
     @property
     def mask_size(self) -> int:
@@ -83,32 +99,48 @@ def build_model(run: TinyRun) -> Sam3Image:
 
 
 def train(run: TinyRun) -> TrainResult:
-    """Train in this process, one of several if a process group is set up; the leader exports."""
+    """Train in this process (one of several, if a process group is set up); export on the leader.
+
+    Two stages: on a coarse token grid in ``out/coarse``, then at full size in ``out``.
+    """
+    result, trainer = train_stage(run.stage(coarse=True), None)
+    if not result.finished:
+        return result
+    with trainer.ema.averaged():
+        result, trainer = train_stage(run.stage(coarse=False), trainer.model.state_dict())
+    if trainer.group.is_leader:
+        with trainer.ema.averaged():
+            export(trainer.model, run.out / CHECKPOINT_NAME)
+    return result
+
+
+def train_stage(run: TinyRun, start: Mapping[str, Tensor] | None) -> tuple[TrainResult, Trainer]:
+    """Train one stage, from the weights ``start`` of the stage before if there was one."""
     model = build_model(run)
-    leader = ProcessGroup().is_leader
+    if start is not None:
+        load_grown(model, start)
+    side = run.config.vision.img_size
     evaluate = None
-    if leader:
+    if ProcessGroup().is_leader:
         evaluate = QuickEvaluation(
-            run.scenes / "held_out", HELD_OUT_SCENES, mask_size=run.mask_size
+            run.scenes / "held_out", HELD_OUT_SCENES, side=side, mask_size=run.mask_size
         )
-    loss = make_loss(run.recipe, run.config.decoder.num_queries)
-    source = CurriculumSource(
-        run.scenes / "train", run.recipe, mask_size=run.mask_size, seed=run.train.seed
-    )
     trainer = Trainer(
         model,
-        TinyObjective(loss, run.recipe),
-        source,
+        TinyObjective(make_loss(run.recipe, run.config.decoder.num_queries), run.recipe),
+        CurriculumSource(
+            run.scenes / "train",
+            run.recipe,
+            side=side,
+            mask_size=run.mask_size,
+            seed=run.train.seed + (start is not None),
+        ),
         config=run.train,
         folder=run.out,
         evaluate=evaluate,
         describe=describe_batch,
     )
-    result = trainer.run(resume=run.resume)
-    if leader:
-        with trainer.ema.averaged():
-            export(model, run.out / CHECKPOINT_NAME)
-    return result
+    return trainer.run(resume=run.resume), trainer
 
 
 def export(model: Sam3Image, path: Path) -> Path:

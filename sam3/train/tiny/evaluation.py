@@ -15,6 +15,7 @@ from ...model.sam3_image import Sam3Image
 from ..data.scenes.dataset import SceneBatches
 from ..eval.detection_metrics import average_precision, matched_iou, presence_metrics
 from ..eval.matching_records import PairRecord, box_iou
+from .objective import shrink
 
 _IGNORED_SCORE = 0.02  # lower ones cannot matter to AP and cost time
 
@@ -25,15 +26,16 @@ class QuickEvaluation:
     Args:
         folder: scenes that training does not draw from.
         images: how many of them.
+        side: of the pictures the model takes.
         mask_size: side of the model's masks.
     """
 
     def __init__(
-        self, folder: Path, images: int, *, mask_size: int, batch_images: int = 16
+        self, folder: Path, images: int, *, side: int, mask_size: int, batch_images: int = 16
     ) -> None:
         batches = SceneBatches(folder, batch_images, 2, seed=0, mask_size=mask_size, augment=False)
         count = max(1, images // batch_images)
-        self.batches = [batches.batch(number, level=1) for number in range(count)]
+        self.batches = [shrink(batches.batch(number, level=1), side) for number in range(count)]
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:

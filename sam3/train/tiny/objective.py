@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...model.data_misc import BatchedDatapoint
@@ -37,17 +39,29 @@ class TinyObjective:
 
 
 class CurriculumSource:
-    """Batches of a scene folder: easy scenes first, then all."""
+    """Batches of a scene folder, shrunk to the model's side: easy scenes first, then all."""
 
-    def __init__(self, folder: Path, recipe: TinyRecipe, *, mask_size: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, recipe: TinyRecipe, *, side: int, mask_size: int, seed: int
+    ) -> None:
         self.batches = SceneBatches(
             folder, recipe.images, recipe.phrases, seed, mask_size=mask_size
         )
+        self.side = side
         self.simple_share = recipe.simple_share
 
     def batch(self, number: int, progress: float) -> BatchedDatapoint:
         """Batch ``number`` at ``progress`` in [0, 1] of the training."""
-        return self.batches.batch(number, level=0 if progress < self.simple_share else 1)
+        level = 0 if progress < self.simple_share else 1
+        return shrink(self.batches.batch(number, level=level), self.side)
+
+
+def shrink(batch: BatchedDatapoint, side: int) -> BatchedDatapoint:
+    """``batch`` with its pictures resized to ``side`` x ``side`` pixels."""
+    if batch.img_batch.shape[-1] == side:
+        return batch
+    pictures = F.interpolate(batch.img_batch, size=(side, side), mode="bilinear", antialias=True)
+    return replace(batch, img_batch=pictures)
 
 
 def describe_batch(batch: BatchedDatapoint) -> str:
