@@ -1,6 +1,6 @@
 """Open a checkpoint of any supported format: ``read_checkpoint(path)``.
 
-Formats are told by content, never by the file's extension. What is not a checkpoint (an HTML
+Formats are told by content, not by the file's extension. What is not a checkpoint (an HTML
 page, a Git LFS pointer, an empty or cut-off file) is named for what it is.
 """
 
@@ -67,6 +67,12 @@ def _open(path: Path) -> TensorReader:
     problem = _not_a_checkpoint(head)
     if problem:
         raise CheckpointFormatError(f"{path}: {problem}")
+    if head.startswith(ZIP_MAGIC) and path.suffix == ".safetensors":
+        # torch.load itself goes by this ending and would misread the file.
+        raise CheckpointFormatError(
+            f"{path}: a zip archive, as torch.save writes it, under a .safetensors name. "
+            f"If it is a checkpoint, rename it to {path.with_suffix('.pt').name}."
+        )
     if head.startswith(ZIP_MAGIC):
         return TorchReader(path, is_zip=True)
     if path.suffix == ".safetensors":

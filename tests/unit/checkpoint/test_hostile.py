@@ -175,6 +175,20 @@ def test_weights_only_is_never_switched_off(tmp_path, monkeypatch):
     assert calls == [True, True]
 
 
+@pytest.mark.parametrize("name", ["a.bin", "a.ckpt", "a.pth", "a", "a.safetensors.pt"])
+def test_ending_does_not_matter(name, tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / name)
+    assert read_checkpoint(tmp_path / name).tensor("a").item() == 1.0
+    save_file({"a": torch.full((1,), 2.0)}, tmp_path / name)
+    assert read_checkpoint(tmp_path / name).tensor("a").item() == 2.0
+
+
+def test_torch_file_named_safetensors(tmp_path):
+    torch.save({"a": torch.ones(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointFormatError, match=r"rename it to a\.pt"):
+        read_checkpoint(tmp_path / "a.safetensors")
+
+
 def test_zip_bomb(tmp_path):
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
