@@ -41,7 +41,7 @@ SAM3_TINY = Sam3ImageConfig(
     text=TextConfig(width=96, heads=4, layers=2, context_length=32, num_merges=1534),
     neck=NeckConfig(scale_factors=(4, 2, 1), scalp=0),
     geometry=GeometryConfig(layers=1),
-    decoder=DecoderConfig(layers=3, num_queries=16, dac=False),
+    decoder=DecoderConfig(layers=3, num_queries=16),
 )
 """The bundled checkpoint: shapes and colours, runs anywhere in milliseconds."""
 

@@ -53,13 +53,11 @@ def to_uint8_rgb(image: Any) -> Tensor:
 
 def _chw(array: np.ndarray) -> Tensor:
     """An array as a CHW tensor; the last axis is taken for channels where it can be one."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    if tensor.ndim == 3 and tensor.shape[-1] in (1, 3, 4) and tensor.shape[0] not in (1, 3, 4):
-        return tensor.permute(2, 0, 1)
+    tensor = torch.from_numpy(np.array(array, order="C"))  # a copy: arrays may be read-only
+    if tensor.ndim == 3 and tensor.shape[-1] in (1, 3, 4):
+        return tensor.permute(2, 0, 1)  # arrays are HWC by custom, also where both readings fit
     if tensor.ndim == 3 and tensor.shape[0] not in (1, 3, 4):
         raise InputError(f"an array must be [H, W, C] or [C, H, W], got {tuple(array.shape)}")
-    if tensor.ndim == 3 and tensor.shape[-1] in (1, 3, 4):
-        return tensor.permute(2, 0, 1)  # both readings possible: arrays are HWC by custom
     return tensor
 
 

@@ -20,6 +20,7 @@ from .box_ops import box_cxcywh_to_xyxy
 from .data_misc import BatchedDatapoint, FindStage
 from .geometry_encoders import Prompt
 from .outputs import SAM3Output
+from .training_targets import back_convert, match_layers, rows_with_objects, scatter_rows
 
 Outputs = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ class Sam3Image(nn.Module):
     TEXT_ID_FOR_TEXT = 0
     TEXT_ID_FOR_VISUAL = 1
     TEXT_ID_FOR_GEOMETRIC = 2
+
+    back_convert = staticmethod(back_convert)
 
     def __init__(
         self,
@@ -147,13 +150,15 @@ class Sam3Image(nn.Module):
         }
         with record_function("_run_decoder"):
             hs = self._run_decoder(out, encoder_out, prompt, prompt_mask)
-        rows = self._rows_with_masks(find_target)
+        rows = None  # all prompts
+        if self.training and self.masks_of_positives_only and find_target is not None:
+            rows = rows_with_objects(find_target)
         with record_function("_run_segmentation_heads"):
             self._run_segmentation_heads(
                 out, backbone_out, find_input, hs, prompt, prompt_mask, rows
             )
         if self.matcher is not None and (self.training or self.num_interactive_steps_val > 0):
-            self._compute_matching(out, find_target)
+            match_layers(out, find_target, self.matcher)
         return out
 
     # ---- stages ---------------------------------------------------------------------------
@@ -291,45 +296,12 @@ class Sam3Image(nn.Module):
             prompt_mask=prompt_mask[some],
         )
         if rows is not None:
-            seg = {k: None if v is None else _scatter(v, rows, batch) for k, v in seg.items()}
+            seg = {k: None if v is None else scatter_rows(v, rows, batch) for k, v in seg.items()}
         masks = seg.pop("pred_masks")
         out["pred_masks"] = masks[:, :n]
         if masks.shape[1] > n:
             out["pred_masks_o2m"] = masks[:, n:]
         out.update(seg)
-
-    # ---- training -------------------------------------------------------------------------
-
-    def _rows_with_masks(self, targets: Any) -> Tensor | None:
-        """Prompts whose masks are worth computing (at least one), or None for all."""
-        if not (self.training and self.masks_of_positives_only) or targets is None:
-            return None
-        rows = targets.num_boxes.nonzero().flatten()
-        return rows if len(rows) else rows.new_zeros(1)
-
-    def _compute_matching(self, out: Outputs, targets: Any) -> None:
-        """Store the matcher's ``indices`` in the output and in every auxiliary output."""
-        targets = self.back_convert(targets)
-        for layer in (out, *out.get("aux_outputs", ())):
-            layer["indices"] = self.matcher(layer, targets)
-
-    @staticmethod
-    def back_convert(targets: Any) -> dict[str, Any]:
-        """Target record -> the dict that matchers and losses read (boxes also as corners)."""
-        boxes = targets.boxes.view(-1, 4)
-        return {
-            "boxes": boxes,
-            "boxes_xyxy": box_cxcywh_to_xyxy(boxes),
-            "boxes_padded": targets.boxes_padded,
-            "positive_map": boxes.new_ones(len(boxes), 1),
-            "num_boxes": targets.num_boxes,
-            "masks": targets.segments,
-            "semantic_masks": targets.semantic_segments,
-            "is_valid_mask": targets.is_valid_segment,
-            "is_exhaustive": targets.is_exhaustive,
-            "object_ids_packed": targets.object_ids,
-            "object_ids_padded": targets.object_ids_padded,
-        }
 
     def _get_dummy_prompt(self, num_prompts: int = 1) -> Prompt:
         """A prompt of ``num_prompts`` entries with no boxes."""
@@ -337,8 +309,3 @@ class Sam3Image(nn.Module):
             box_embeddings=torch.zeros(0, num_prompts, 4, device=self.device),
             box_mask=torch.zeros(num_prompts, 0, dtype=torch.bool, device=self.device),
         )
-
-
-def _scatter(values: Tensor, rows: Tensor, batch: int) -> Tensor:
-    """[n, ...] at ``rows`` of a zero tensor [batch, ...]."""
-    return values.new_zeros((batch, *values.shape[1:])).index_copy(0, rows, values)

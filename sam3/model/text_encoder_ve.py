@@ -23,7 +23,7 @@ TextTriple = tuple[Tensor, Tensor, Tensor]
 
 
 class ResidualAttentionBlock(nn.Module):
-    """Pre-norm block: causal self-attention, then a GELU MLP of 4x width. [B, L, W] -> [B, L, W]."""
+    """Pre-norm block: causal self-attention, then a GELU MLP of 4x width, on [B, L, width]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
