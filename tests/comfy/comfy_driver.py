@@ -101,7 +101,7 @@ class ComfyServer:
         front_end_root: Path | None = None,
         model_dirs: dict[str, Path] | None = None,
         env: dict[str, str] | None = None,
-        timeout: float = 180.0,
+        timeout: float = 600.0,
     ) -> None:
         comfy = comfyui_dir()
         if comfy is None:
