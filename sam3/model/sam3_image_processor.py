@@ -114,22 +114,29 @@ class Sam3Processor:
         return self._forward_grounding(state)
 
     @torch.inference_mode()
-    def add_geometric_prompt(self, box: Sequence[float], label: bool, state: State) -> State:
+    def add_geometric_prompt(
+        self, box: Sequence[float], label: bool, state: State, *, run: bool = True
+    ) -> State:
         """Add a box as an example (``label`` True) or counter-example of what to find.
 
         box: [cx, cy, w, h], fractions of the picture's width and height. Without a phrase the
-        boxes alone say what to find.
+        boxes alone say what to find. ``run`` False only collects the box for the next prompt call.
         """
         values = _numbers(box, 4, "a box is [cx, cy, w, h] in fractions of the picture")
         if values[2] < 0 or values[3] < 0:
             raise InputError(f"a box needs a width and height of at least 0, got {list(box)}")
         prompt = self._prompt_of(state)
         prompt.append_boxes(self._tensor(values), self._label(label))
-        return self._forward_grounding(state)
+        return self._forward_grounding(state) if run else state
 
     @torch.inference_mode()
-    def add_point_prompt(self, point: Sequence[float], label: bool, state: State) -> State:
-        """Add a point [x, y] (fractions of the picture) on what to find, or on what not to."""
+    def add_point_prompt(
+        self, point: Sequence[float], label: bool, state: State, *, run: bool = True
+    ) -> State:
+        """Add a point [x, y] (fractions of the picture) on what to find, or on what not to.
+
+        ``run`` False only collects the point for the next prompt call.
+        """
         values = _numbers(point, 2, "a point is [x, y] in fractions of the picture")
         if not all(0 <= v <= 1 for v in values):
             raise InputError(f"point {list(point)} lies outside the picture; allowed is 0 to 1")
@@ -140,7 +147,7 @@ class Sam3Processor:
             )
         prompt = self._prompt_of(state)
         prompt.append_points(self._tensor(values), self._label(label))
-        return self._forward_grounding(state)
+        return self._forward_grounding(state) if run else state
 
     @torch.inference_mode()
     def add_mask_prompt(self, mask: Any, label: bool, state: State) -> State:

@@ -31,11 +31,15 @@ class Processor(Protocol):
         """Encode a picture."""
         ...
 
-    def add_geometric_prompt(self, box: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_geometric_prompt(
+        self, box: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         """Add a box, normalised cxcywh."""
         ...
 
-    def add_point_prompt(self, point: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_point_prompt(
+        self, point: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         """Add a point, normalised xy."""
         ...
 
@@ -126,9 +130,9 @@ def segment_frame(
 
     state = processor.set_image(image)
     for cxcywh, box in zip(normalised_boxes, boxes, strict=True):
-        state = processor.add_geometric_prompt(cxcywh, box.positive, state)
+        state = processor.add_geometric_prompt(cxcywh, box.positive, state, run=False)
     for xy, point in zip(normalised_points, points, strict=True):
-        state = processor.add_point_prompt(xy, point.positive, state)
+        state = processor.add_point_prompt(xy, point.positive, state, run=False)
     return _collect(phrases, processor.segment_phrases(phrases, state), height, width)
 
 

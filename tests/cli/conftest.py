@@ -37,11 +37,15 @@ class ColourProcessor:
         self.calls.append(("image", image.size))
         return {"pixels": np.asarray(image)}
 
-    def add_geometric_prompt(self, box: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_geometric_prompt(
+        self, box: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         self.calls.append(("box", ([round(v, 4) for v in box], label)))
         return state
 
-    def add_point_prompt(self, point: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_point_prompt(
+        self, point: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         self.calls.append(("point", ([round(v, 4) for v in point], label)))
         return state
 

@@ -124,6 +124,10 @@ def test_phrases_share_the_picture_and_equal_single_prompts(processor, picture, 
 def test_phrases_use_the_boxes_of_the_state(processor, picture):
     state = processor.set_text_prompt("star", processor.set_image(picture))
     processor.add_geometric_prompt([0.5, 0.5, 0.2, 0.2], True, state)
+    collected = processor.set_image(picture)
+    processor.add_geometric_prompt([0.5, 0.5, 0.2, 0.2], True, collected, run=False)
+    assert "scores" not in collected
+    assert torch.equal(processor.set_text_prompt("star", collected)["scores"], state["scores"])
     found = processor.segment_phrases(["circle", "star"], state)
     torch.testing.assert_close(found[1]["scores"], state["scores"], atol=1e-5, rtol=1e-4)
 

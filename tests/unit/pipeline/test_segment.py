@@ -24,11 +24,15 @@ class DiaryProcessor:
         self.calls.append(("image", image.size))
         return {}
 
-    def add_geometric_prompt(self, box: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_geometric_prompt(
+        self, box: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         self.calls.append(("box", tuple(box), label))
         return state
 
-    def add_point_prompt(self, point: Any, label: bool, state: dict[str, Any]) -> dict[str, Any]:
+    def add_point_prompt(
+        self, point: Any, label: bool, state: dict[str, Any], *, run: bool = True
+    ) -> dict[str, Any]:
         self.calls.append(("point", tuple(point), label))
         return state
 
