@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP_FLOOR = 8
@@ -63,6 +62,7 @@ def floor_of(name: str) -> float:
     return FLOORS[max(found, key=len)]
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -104,7 +104,22 @@ def internal_imports(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 FILES = pack_files()
 IDS = [relative(p) for p in FILES]
-per_file = pytest.mark.parametrize("path", FILES, ids=IDS)
+
+
+def per_file(check: Callable[[Path], None]) -> Callable[[], None]:
+    """One test that runs ``check`` on every file and lists everything that is wrong."""
+
+    def test() -> None:
+        problems = []
+        for path in FILES:
+            try:
+                check(path)
+            except AssertionError as error:
+                problems.append(str(error))
+        assert not problems, "\n".join(problems)
+
+    test.__name__, test.__doc__ = check.__name__, check.__doc__
+    return test
 
 
 def test_the_scan_sees_the_library() -> None:
