@@ -154,7 +154,7 @@ def release(shared: SharedModel) -> None:
 
 def _weights(name: str) -> Path:
     """The file behind a name; fetched, with the host's progress bar, if it is nowhere."""
-    from ..sam3.checkpoint.catalog import resolve_model
+    from ..sam3.checkpoint.resolve import resolve_model
 
     if reason := check_model_name(name):
         raise InputError(reason)

@@ -63,9 +63,9 @@ def build_sam3_image_model(
             " use text, box and point prompts of Sam3Processor"
         )
     if checkpoint_path is None and load_from_HF:
-        from .checkpoint.download import fetch_weights
+        from .checkpoint.resolve import resolve_model
 
-        checkpoint_path = fetch_weights("sam3")
+        checkpoint_path = resolve_model("sam3")
     raw = None if checkpoint_path is None else read_checkpoint(checkpoint_path)
     config = config or _config_of(raw)
     with torch.device("cpu" if raw is None else "meta"):
@@ -131,7 +131,9 @@ def _config_of(raw: RawCheckpoint | None) -> Sam3ImageConfig:
                 f"{raw.path}: the configuration in its metadata is not usable ({error});"
                 " update this package or get the file again"
             ) from error
-    return presets.SAM31_IMAGE if raw.version == "3.1" else presets.SAM3_IMAGE
+    three_levels = presets.SAM31_IMAGE.neck.scale_factors
+    levels = raw.layout_details.neck_levels
+    return presets.SAM31_IMAGE if levels == len(three_levels) else presets.SAM3_IMAGE
 
 
 # ---- assembly ---------------------------------------------------------------------------------

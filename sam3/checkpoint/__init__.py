@@ -5,7 +5,6 @@ from __future__ import annotations
 from .formats import read_checkpoint
 from .huggingface import from_huggingface, to_huggingface
 from .info import CheckpointInfo, describe
-from .layouts import neck_levels
 from .load import LoadReport, load_image_weights
 from .raw import RawCheckpoint
 from .save import save_checkpoint
@@ -17,7 +16,6 @@ __all__ = [
     "describe",
     "from_huggingface",
     "load_image_weights",
-    "neck_levels",
     "read_checkpoint",
     "save_checkpoint",
     "to_huggingface",

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from . import huggingface, sam31
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    from .raw import RawCheckpoint
-    from .tensor_info import TensorInfo
+from .tensor_info import TensorInfo
 
 DETECTOR = "detector."
 TRACKER = "tracker."
@@ -150,14 +146,6 @@ def _huggingface_layout(clean: Mapping[str, str]) -> Layout:
     }
     kind = "huggingface-video" if video else "huggingface"
     return Layout(kind, "3.0", image, tracker, tuple(unknown))
-
-
-def neck_levels(raw: RawCheckpoint) -> int:
-    """How many neck levels an image model needs for this file: 4 (3.0) or 3 (3.1), 0 if unclear.
-
-    Build the model with that many scale factors (and ``scalp=0`` for three).
-    """
-    return raw.layout_details.neck_levels
 
 
 def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadPlan:

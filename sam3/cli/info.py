@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         An exit code of ``exit_codes``.
     """
     from ..checkpoint import describe
-    from ..checkpoint.catalog import default_folders, resolve_model
+    from ..checkpoint.catalog import default_folders
+    from ..checkpoint.resolve import resolve_model
 
     try:
         path = Path(arguments.checkpoint).expanduser()

@@ -116,7 +116,8 @@ def find_model(options: SegmentOptions) -> Path:
     """The weights file; downloads it where that is allowed and needed."""
     from tqdm import tqdm
 
-    from ..checkpoint.catalog import default_folders, resolve_model
+    from ..checkpoint.catalog import default_folders
+    from ..checkpoint.resolve import resolve_model
 
     folders = [*options.models_folders, *default_folders()]
     with tqdm(unit="B", unit_scale=True, desc=options.model, delay=1, disable=None) as bar:

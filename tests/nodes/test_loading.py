@@ -212,7 +212,7 @@ def fetch_calls(
         Path(folder).mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(tiny_file, Path(folder) / "sam3.pt.safetensors"))
 
-    monkeypatch.setattr(part("sam3.checkpoint.download"), "fetch_weights", fetch)
+    monkeypatch.setattr(part("sam3.checkpoint.resolve"), "fetch_weights", fetch)
     return calls
 
 
@@ -250,7 +250,7 @@ def test_a_local_file_wins(
     loading: ModuleType, host: Any, tiny_file: Path, monkeypatch: pytest.MonkeyPatch,
     part: Callable[[str], ModuleType], name: str, folder: str, file: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(part("sam3.checkpoint.download"), "fetch_weights", no_download)
+    monkeypatch.setattr(part("sam3.checkpoint.resolve"), "fetch_weights", no_download)
     target = host.models_dir / folder / file
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(tiny_file, target)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sam3.checkpoint import catalog
+from sam3.checkpoint.resolve import resolve_model
 from sam3.errors import CheckpointError, InputError
 
 
@@ -31,13 +32,13 @@ def touch(path: Path) -> Path:
 def test_names_find_files_in_folders(tmp_path: Path, name: str, file: str) -> None:
     wanted = touch(tmp_path / "second" / file)
     folders = [tmp_path / "absent", tmp_path / "second"]
-    assert catalog.resolve_model(name, folders, allow_download=False) == wanted
+    assert resolve_model(name, folders, allow_download=False) == wanted
 
 
 def test_the_first_folder_wins(tmp_path: Path) -> None:
     first = touch(tmp_path / "a" / "sam3.pt")
     touch(tmp_path / "b" / "sam3.safetensors")
-    assert catalog.resolve_model("sam3", [tmp_path / "a", tmp_path / "b"]) == first
+    assert resolve_model("sam3", [tmp_path / "a", tmp_path / "b"]) == first
 
 
 def test_sam3_is_never_taken_for_sam31(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_sam3_is_never_taken_for_sam31(tmp_path: Path) -> None:
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
     path = touch(tmp_path / "anything.bin")
-    assert catalog.resolve_model(str(path), []) == path
+    assert resolve_model(str(path), []) == path
 
 
 def test_a_known_name_is_not_shadowed_by_a_file_of_that_name(
@@ -58,7 +59,7 @@ def test_a_known_name_is_not_shadowed_by_a_file_of_that_name(
     touch(tmp_path / "sam3")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError):
-        catalog.resolve_model("sam3", [tmp_path / "models"], allow_download=False)
+        resolve_model("sam3", [tmp_path / "models"], allow_download=False)
 
 
 def test_names_cannot_leave_the_folder(tmp_path: Path) -> None:
@@ -70,15 +71,15 @@ def test_names_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_unknown_name_lists_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no model 'sam4'.*sam3, sam3\.1, sam3-tiny") as error:
-        catalog.resolve_model("sam4", [tmp_path])
+        resolve_model("sam4", [tmp_path])
     assert str(tmp_path) in str(error.value)
     with pytest.raises(InputError, match="No model was named"):
-        catalog.resolve_model("  ", [tmp_path])
+        resolve_model("  ", [tmp_path])
 
 
 def test_missing_and_offline_names_file_folder_and_page(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as error:
-        catalog.resolve_model("sam3.1", [tmp_path], allow_download=False)
+        resolve_model("sam3.1", [tmp_path], allow_download=False)
     text = str(error.value)
     assert "sam3.1_multiplex_fp16.safetensors" in text
     assert str(tmp_path) in text
@@ -88,11 +89,11 @@ def test_missing_and_offline_names_file_folder_and_page(tmp_path: Path) -> None:
 def test_missing_bundled_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "ASSETS", tmp_path)
     with pytest.raises(CheckpointError, match="sam3_tiny.safetensors is missing"):
-        catalog.resolve_model("sam3-tiny", [])
+        resolve_model("sam3-tiny", [])
 
 
 def test_download_goes_to_the_first_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sam3.checkpoint import download
+    from sam3.checkpoint import resolve
 
     calls = []
 
@@ -100,9 +101,9 @@ def test_download_goes_to_the_first_folder(tmp_path: Path, monkeypatch: pytest.M
         calls.append((name, folder, token))
         return touch(folder / "sam3.pt")
 
-    monkeypatch.setattr(download, "fetch_weights", fake)
+    monkeypatch.setattr(resolve, "fetch_weights", fake)
     folders = [tmp_path / "a", tmp_path / "b"]
-    assert catalog.resolve_model("sam3", folders, token="t") == tmp_path / "a" / "sam3.pt"
+    assert resolve_model("sam3", folders, token="t") == tmp_path / "a" / "sam3.pt"
     assert calls == [("sam3", tmp_path / "a", "t")]
 
 
