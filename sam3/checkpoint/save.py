@@ -116,7 +116,10 @@ def _write(state: dict[str, torch.Tensor], target: Path, metadata: dict[str, str
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            mode = os.fstat(file.fileno()).st_mode
         save_file(state, str(temporary), metadata=metadata)
+        os.chmod(temporary, mode)  # safetensors makes files that only their owner can read
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # else a crash may leave an empty file under the final name
         os.replace(temporary, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -99,3 +100,12 @@ def test_overwriting_the_file_a_model_is_mapped_from(tmp_path, small, random_sta
     state = {n: t for n, t in image_model.state_dict().items() if not t.is_meta}
     save_checkpoint(state, path)
     assert (read_checkpoint(path).tensor(name) == 5.0).all()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX matter")
+def test_file_is_as_readable_as_any_other(tmp_path, small):
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(small, path)
+    other = tmp_path / "other"
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
