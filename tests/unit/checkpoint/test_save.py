@@ -103,9 +103,9 @@ def test_overwriting_the_file_a_model_is_mapped_from(tmp_path, small, random_sta
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are a POSIX matter")
-def test_file_is_as_readable_as_any_other(tmp_path, small):
+def test_file_is_as_readable_as_any_other(tmp_path):
     path = tmp_path / "model.safetensors"
-    save_checkpoint(small, path)
+    save_checkpoint({"weight": torch.zeros(3)}, path)
     other = tmp_path / "other"
     other.touch()
     assert path.stat().st_mode == other.stat().st_mode
