@@ -42,6 +42,7 @@ class TinyRun:
         out: folder of checkpoints, log, scenes and the exported model.
         scenes: folder with ``train`` and ``held_out`` scenes.
         resume: go on from the newest checkpoint in ``out``.
+        start: trained weights to start from; then there is no coarse stage.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class TinyRun:
     recipe: TinyRecipe
     config: Sam3ImageConfig = presets.SAM3_TINY
     resume: bool = False
+    start: Path | None = None
 
     def stage(self, *, coarse: bool) -> TinyRun:
         """The settings of one of the two stages."""
@@ -101,13 +103,19 @@ def build_model(run: TinyRun) -> Sam3Image:
 def train(run: TinyRun) -> TrainResult:
     """Train in this process (one of several, if a process group is set up); export on the leader.
 
-    Two stages: on a coarse token grid in ``out/coarse``, then at full size in ``out``.
+    Two stages: on a coarse token grid in ``out/coarse``, then at full size in ``out``. With
+    ``run.start`` only the second, in the whole time.
     """
-    result, trainer = train_stage(run.stage(coarse=True), None)
-    if not result.finished:
-        return result
-    with trainer.ema.averaged():
-        result, trainer = train_stage(run.stage(coarse=False), trainer.model.state_dict())
+    if run.start is not None:
+        trained = build_sam3_image_model(checkpoint_path=run.start, device="cpu")
+        fine = replace(run, recipe=replace(run.recipe, simple_share=0.0))
+        result, trainer = train_stage(fine, trained.state_dict())
+    else:
+        result, trainer = train_stage(run.stage(coarse=True), None)
+        if not result.finished:
+            return result
+        with trainer.ema.averaged():
+            result, trainer = train_stage(run.stage(coarse=False), trainer.model.state_dict())
     if trainer.group.is_leader:
         with trainer.ema.averaged():
             export(trainer.model, run.out / CHECKPOINT_NAME)
@@ -163,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
     length.add_argument("--steps", type=int, help="length in steps: repeats exactly")
     p.add_argument("--processes", type=int, default=1, help="processes of one thread each")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--start", type=Path, help="weights to start from, without a coarse stage")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--scenes", type=int, default=32000, help="how many to draw (default 32000)")
     p.add_argument("--scene-folder", type=Path, help="where to (default OUT/scenes)")
@@ -196,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ),
             recipe=TinyRecipe(images=options.images, phrases=options.phrases),
             resume=options.resume,
+            start=options.start,
         )
         draw_scenes(run, options.scenes, options.seed, options.processes)
         result: TrainResult = run_parallel(train, options.processes, run)

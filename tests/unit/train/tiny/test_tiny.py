@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from sam3.layers.mlp import MLP
@@ -86,6 +87,13 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
 
     model = build_sam3_image_model(checkpoint_path=exported, device="cpu")
     assert model.config.name == "sam3-tiny"
+    more = tmp_path / "more"
+    options[1] = str(more)
+    assert main([*options, "0", "--steps", "1", "--start", str(exported)]) == 0
+    assert not (more / "coarse").exists()
+    start = load_file(exported)["transformer.decoder.query_embed.weight"].float()
+    moved = load_file(more / exported.name)["transformer.decoder.query_embed.weight"].float()
+    assert 0 < (moved - start).abs().max() < 0.01
 
 
 def test_command_reports_errors(tmp_path: Path) -> None:
