@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sam3.checkpoint import load_image_weights, neck_levels, read_checkpoint, to_huggingface
+from sam3.checkpoint import load_image_weights, read_checkpoint, to_huggingface
 from sam3.errors import CheckpointFormatError, CheckpointMismatchError
 
 PUBLISHED = "sam3"
@@ -65,7 +65,7 @@ def test_torch_file_of_every_prefix(layout, legacy, tmp_path, small, random_stat
     assert_holds(image_model, detector_part(state))
     assert len(report.loaded) == 1134 and report.computed == () and report.zeroed == ()
     assert len(report.dropped) == (22 if "bare" in layout else 331)
-    assert report.version == "3.0" and neck_levels(read_checkpoint(path)) == 4
+    assert report.version == "3.0" and read_checkpoint(path).layout_details.neck_levels == 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -157,7 +157,7 @@ def test_sam31_half_precision(prefix, tmp_path, small, random_state, build):
     path = tmp_path / "sam3.1_multiplex_fp16.safetensors"
     save_file(LAYOUTS[prefix](state), path)
     raw = read_checkpoint(path)
-    assert raw.version == "3.1" and neck_levels(raw) == 3
+    assert raw.version == "3.1" and raw.layout_details.neck_levels == 3
     model = build(three_levels(small["image"]))
     report = load_image_weights(model, raw)
     text_projection = "backbone.language_backbone.encoder.text_projection"
