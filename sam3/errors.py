@@ -2,6 +2,8 @@
 
     Sam3Error
     ├── InputError (ValueError)              bad prompt, picture, option or call order
+    │   ├── SessionError (RuntimeError)      the call does not fit what the session holds
+    │   └── UnsupportedInputError (NotImplementedError)  a kind of input that nothing here reads
     ├── CheckpointError (RuntimeError)       a weight file cannot be used
     │   ├── CheckpointFormatError            unreadable, truncated, not a checkpoint, unsafe
     │   └── CheckpointMismatchError          readable, but keys or shapes are not this model's
@@ -19,6 +21,14 @@ class Sam3Error(Exception):
 
 class InputError(Sam3Error, ValueError):
     """A prompt, picture or option is invalid, or methods were called in the wrong order."""
+
+
+class SessionError(InputError, RuntimeError):
+    """The call does not fit what the session holds: an unknown object or session, a wrong order."""
+
+
+class UnsupportedInputError(InputError, NotImplementedError):
+    """A kind of input or option that is not supported; the message names those that are."""
 
 
 class CheckpointError(Sam3Error, RuntimeError):
