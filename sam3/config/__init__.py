@@ -10,14 +10,19 @@ from .image import (
     TextConfig,
     VisionConfig,
 )
+from .tracker import MaskDecoderConfig, MemoryConfig, Sam3TrackerConfig, TrackingConfig
 
 __all__ = [
     "DecoderConfig",
     "GeometryConfig",
+    "MaskDecoderConfig",
+    "MemoryConfig",
     "NeckConfig",
     "Sam3ImageConfig",
+    "Sam3TrackerConfig",
     "SegmentationConfig",
     "TextConfig",
+    "TrackingConfig",
     "VisionConfig",
     "presets",
 ]

@@ -6,16 +6,13 @@ lists the variants by their differences. Contradictions raise ``ValueError`` at 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from .records import checked, plain, require
 
 CLIP_MERGES = 48894
 """Merges of the published CLIP table that SAM 3 uses (49152 - 256 - 2)."""
-
-
-def _require(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +34,16 @@ class VisionConfig:
         object.__setattr__(self, "global_blocks", tuple(self.global_blocks))
         for name in ("img_size", "pretrain_img_size"):
             size = getattr(self, name)
-            _require(
+            require(
                 size % self.patch_size == 0,
                 f"vision.{name} {size} is not a multiple of patch_size {self.patch_size}",
             )
-        _require(
+        require(
             self.embed_dim % (4 * self.num_heads) == 0,
             f"vision.embed_dim {self.embed_dim} must be a multiple of 4 x num_heads "
             f"{self.num_heads} (axial rotary pairs)",
         )
-        _require(
+        require(
             all(0 <= i < self.depth for i in self.global_blocks),
             f"vision.global_blocks {self.global_blocks} outside 0..{self.depth - 1}",
         )
@@ -68,15 +65,15 @@ class TextConfig:
     num_merges: int = CLIP_MERGES
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.width % self.heads == 0,
             f"text.width {self.width} is not a multiple of heads {self.heads}",
         )
-        _require(
+        require(
             0 <= self.num_merges <= CLIP_MERGES,
             f"text.num_merges {self.num_merges} outside 0..{CLIP_MERGES}",
         )
-        _require(self.context_length >= 3, "text.context_length must hold start, one token, end")
+        require(self.context_length >= 3, "text.context_length must hold start, one token, end")
 
     @property
     def vocab_size(self) -> int:
@@ -94,7 +91,7 @@ class NeckConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale_factors", tuple(float(s) for s in self.scale_factors))
         kept = self.scale_factors[: len(self.scale_factors) - self.scalp]
-        _require(
+        require(
             kept == (4.0, 2.0, 1.0),
             f"neck must keep the levels 4, 2, 1 (got {kept}): the heads are built on them",
         )
@@ -143,20 +140,20 @@ class Sam3ImageConfig:
     segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self.d_model % self.num_heads == 0,
             f"d_model {self.d_model} is not a multiple of num_heads {self.num_heads}",
         )
-        _require(self.d_model % 4 == 0, f"d_model {self.d_model} must be a multiple of 4 (sine)")
+        require(self.d_model % 4 == 0, f"d_model {self.d_model} must be a multiple of 4 (sine)")
         groups = self.segmentation.group_norm_groups
-        _require(
+        require(
             self.d_model % groups == 0,
             f"d_model {self.d_model} is not a multiple of group_norm_groups {groups}",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dict (tuples become lists), ready for JSON."""
-        return _plain(asdict(self))
+        return plain(asdict(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sam3ImageConfig:
@@ -169,26 +166,8 @@ class Sam3ImageConfig:
             "decoder": DecoderConfig,
             "segmentation": SegmentationConfig,
         }
-        known = _checked(cls, values, "config")
+        known = checked(cls, values, "config")
         for key, part in parts.items():
             if key in known:
-                known[key] = part(**_checked(part, known[key], f"config.{key}"))
+                known[key] = part(**checked(part, known[key], f"config.{key}"))
         return cls(**known)
-
-
-def _checked(record: type, values: dict[str, Any], where: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} must be a mapping, got {type(values).__name__}")
-    names = {f.name for f in fields(record)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise ValueError(f"{where}: unknown keys {unknown}; allowed are {sorted(names)}")
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    return value

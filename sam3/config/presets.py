@@ -12,6 +12,7 @@ from .image import (
     TextConfig,
     VisionConfig,
 )
+from .tracker import MaskDecoderConfig, MemoryConfig, Sam3TrackerConfig
 
 SAM3_IMAGE = Sam3ImageConfig()
 """The image model of facebook/sam3 (840 M parameters)."""
@@ -45,7 +46,29 @@ SAM3_TINY = Sam3ImageConfig(
 )
 """The bundled checkpoint: shapes and colours, runs anywhere in milliseconds."""
 
+SAM3_TRACKER = Sam3TrackerConfig()
+"""The tracker of facebook/sam3 (11.7 M parameters); reads the features of ``SAM3_IMAGE``."""
+
+SAM3_TINY_TRACKER = Sam3TrackerConfig(
+    name="sam3-tiny",
+    image_size=144,
+    patch_size=12,
+    d_model=64,
+    memory=MemoryConfig(
+        dim=32,
+        num_maskmem=4,
+        max_obj_ptrs=8,
+        layers=2,
+        dim_feedforward=256,
+        dropout=0.0,
+        fuser_layers=1,
+    ),
+    decoder=MaskDecoderConfig(num_heads=4, mlp_dim=256, iou_head_hidden_dim=64),
+)
+"""The tracker of the bundled checkpoint; reads the features of ``SAM3_TINY``."""
+
 _PRESETS = {p.name: p for p in (SAM3_IMAGE, SAM31_IMAGE, SAM3_TINY)}
+_TRACKERS = {p.name: p for p in (SAM3_TRACKER, SAM3_TINY_TRACKER)}
 
 
 def names() -> list[str]:
@@ -58,3 +81,10 @@ def get(name: str) -> Sam3ImageConfig:
     if name not in _PRESETS:
         raise KeyError(f"unknown preset {name!r}; known are {names()}")
     return _PRESETS[name]
+
+
+def get_tracker(name: str) -> Sam3TrackerConfig:
+    """The tracker preset that goes with the image preset ``name``; KeyError lists the known."""
+    if name not in _TRACKERS:
+        raise KeyError(f"no tracker preset {name!r}; known are {list(_TRACKERS)}")
+    return _TRACKERS[name]
