@@ -20,6 +20,7 @@ from ..data.scenes.prerender import PrerenderConfig, prerender
 from ..loop.config import TrainConfig
 from ..loop.parallel import ProcessGroup, run_parallel
 from ..trainer import Trainer, TrainResult
+from .attributes import AttributeBatches, AttributeClassifier, attribute_loss
 from .evaluation import QuickEvaluation
 from .grow import coarse_config, load_grown
 from .initialise import initialise
@@ -27,6 +28,8 @@ from .objective import CurriculumSource, TinyObjective, describe_batch
 from .recipe import TinyRecipe, make_loss, make_matcher
 
 logger = logging.getLogger(__name__)
+
+State = Mapping[str, Tensor]
 
 CHECKPOINT_NAME = "sam3_tiny.safetensors"
 HELD_OUT_SEED_OFFSET = 1_000_003  # scenes of the quick evaluation come from another seed
@@ -53,19 +56,37 @@ class TinyRun:
     resume: bool = False
     start: Path | None = None
 
-    def stage(self, *, coarse: bool) -> TinyRun:
-        """The settings of one of the two stages."""
-        share = self.recipe.coarse_share if coarse else 1 - self.recipe.coarse_share
+    def stage(self, share: float, *, hold: float | None = None) -> TinyRun:
+        """The settings of a stage that gets this share of the time."""
         train = replace(
             self.train,
             steps=None if self.train.steps is None else max(1, round(self.train.steps * share)),
             minutes=None if self.train.minutes is None else self.train.minutes * share,
-            hold=1.0 if coarse else self.train.hold,
+            hold=self.train.hold if hold is None else hold,
         )
-        if not coarse:
-            return replace(self, train=train, recipe=replace(self.recipe, simple_share=0.0))
+        return replace(self, train=train)
+
+    def trunk_stage(self) -> TinyRun:
+        """The stage that trains the trunk alone."""
+        stage = self.stage(self.recipe.trunk_share)
+        recipe = replace(self.recipe, images=self.recipe.trunk_images)
+        return replace(stage, recipe=recipe, out=self.out / "trunk")
+
+    def coarse_stage(self) -> TinyRun:
+        """The stage of the whole model on a coarse token grid."""
+        stage = self.stage(self.coarse_share, hold=1.0)
         config = coarse_config(self.config, self.recipe.coarse_side)
-        return replace(self, train=train, config=config, out=self.out / "coarse")
+        return replace(stage, config=config, out=self.out / "coarse")
+
+    def fine_stage(self) -> TinyRun:
+        """The stage of the whole model at full size."""
+        stage = self.stage(1 - self.recipe.trunk_share - self.coarse_share)
+        return replace(stage, recipe=replace(self.recipe, simple_share=0.0))
+
+    @property
+    def coarse_share(self) -> float:
+        """Share of the time for the coarse stage; trained weights need none."""
+        return 0.0 if self.start is not None else self.recipe.coarse_share
 
     @property
     def mask_size(self) -> int:
@@ -103,30 +124,58 @@ def build_model(run: TinyRun) -> Sam3Image:
 def train(run: TinyRun) -> TrainResult:
     """Train in this process (one of several, if a process group is set up); export on the leader.
 
-    Two stages: on a coarse token grid in ``out/coarse``, then at full size in ``out``. With
-    ``run.start`` only the second, in the whole time.
+    Up to three stages, each in its own folder: the trunk alone, the whole model on a coarse token
+    grid (left out with ``run.start``), the whole model at full size.
     """
-    if run.start is not None:
-        trained = build_sam3_image_model(checkpoint_path=run.start, device="cpu")
-        fine = replace(run, recipe=replace(run.recipe, simple_share=0.0))
-        result, trainer = train_stage(fine, trained.state_dict())
-    else:
-        result, trainer = train_stage(run.stage(coarse=True), None)
+    state = starting_state(run)
+    if run.recipe.trunk_share > 0:
+        result, state = train_trunk(run.trunk_stage(), state)
+        if not result.finished:
+            return result
+    if run.coarse_share > 0:
+        result, trainer = train_stage(run.coarse_stage(), state, seed=0)
         if not result.finished:
             return result
         with trainer.ema.averaged():
-            result, trainer = train_stage(run.stage(coarse=False), trainer.model.state_dict())
+            state = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    result, trainer = train_stage(run.fine_stage(), state, seed=1)
     if trainer.group.is_leader:
         with trainer.ema.averaged():
             export(trainer.model, run.out / CHECKPOINT_NAME)
     return result
 
 
-def train_stage(run: TinyRun, start: Mapping[str, Tensor] | None) -> tuple[TrainResult, Trainer]:
-    """Train one stage, from the weights ``start`` of the stage before if there was one."""
+def starting_state(run: TinyRun) -> State:
+    """The weights of ``run.start``, or those of a fresh model."""
+    if run.start is None:
+        return build_model(run).state_dict()
+    return build_sam3_image_model(checkpoint_path=run.start, device="cpu").state_dict()
+
+
+def train_trunk(run: TinyRun, start: State) -> tuple[TrainResult, State]:
+    """Train the trunk to name colours, shapes and patterns; returns the whole model's weights."""
     model = build_model(run)
-    if start is not None:
-        load_grown(model, start)
+    model.load_state_dict(start)
+    vision = run.config.vision
+    trunk = model.backbone.vision_backbone.trunk
+    trainer = Trainer(
+        AttributeClassifier(trunk, vision.embed_dim),
+        attribute_loss,
+        AttributeBatches(
+            run.scenes / "train", run.recipe.images, grid=vision.grid, seed=run.train.seed
+        ),
+        config=run.train,
+        folder=run.out,
+    )
+    result = trainer.run(resume=run.resume)
+    with trainer.ema.averaged():
+        return result, {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def train_stage(run: TinyRun, start: State, *, seed: int) -> tuple[TrainResult, Trainer]:
+    """Train one stage of the whole model from the weights ``start``; ``seed`` moves its data."""
+    model = build_model(run)
+    load_grown(model, start)
     side = run.config.vision.img_size
     evaluate = None
     if ProcessGroup().is_leader:
@@ -141,7 +190,7 @@ def train_stage(run: TinyRun, start: Mapping[str, Tensor] | None) -> tuple[Train
             run.recipe,
             side=side,
             mask_size=run.mask_size,
-            seed=run.train.seed + (start is not None),
+            seed=run.train.seed + seed,
         ),
         config=run.train,
         folder=run.out,
@@ -172,8 +221,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--processes", type=int, default=1, help="processes of one thread each")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     p.add_argument("--start", type=Path, help="weights to start from, without a coarse stage")
+    p.add_argument(
+        "--trunk-share",
+        type=float,
+        default=TinyRecipe.trunk_share,
+        help="share of the time for the trunk alone (default %(default)s, 0 = no such stage)",
+    )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--scenes", type=int, default=32000, help="how many to draw (default 32000)")
+    p.add_argument("--scene-seed", type=int, help="of the drawn scenes (default: --seed)")
     p.add_argument("--scene-folder", type=Path, help="where to (default OUT/scenes)")
     p.add_argument("--images", type=int, default=TinyRecipe.images, help="pictures per batch")
     p.add_argument("--phrases", type=int, default=TinyRecipe.phrases, help="questions per picture")
@@ -203,11 +259,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 checkpoint_minutes=options.checkpoint_minutes,
                 threads=1,
             ),
-            recipe=TinyRecipe(images=options.images, phrases=options.phrases),
+            recipe=TinyRecipe(
+                images=options.images, phrases=options.phrases, trunk_share=options.trunk_share
+            ),
             resume=options.resume,
             start=options.start,
         )
-        draw_scenes(run, options.scenes, options.seed, options.processes)
+        scene_seed = options.seed if options.scene_seed is None else options.scene_seed
+        draw_scenes(run, options.scenes, scene_seed, options.processes)
         result: TrainResult = run_parallel(train, options.processes, run)
     except (Sam3Error, FloatingPointError) as error:
         logger.error("%s", error)

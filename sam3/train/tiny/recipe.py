@@ -17,9 +17,10 @@ class TinyRecipe:
 
     Attributes:
         images, phrases: pictures per batch and questions per picture, half of them absent.
-        coarse_side, coarse_share: the first share of the training sees pictures of this side,
+        trunk_images, trunk_share: batch and share of the first stage, of the trunk alone.
+        coarse_side, coarse_share: the next share of the training sees pictures of this side,
             on a coarser token grid.
-        simple_share: share of the first stage with easy scenes only.
+        simple_share: share of the coarse stage with easy scenes only.
         box_side: width and height of the initial reference boxes, share of the picture.
         position_scale: factor on the sine-cosine position table.
         local_bias: output weight of the units that keep queries inside their boxes.
@@ -29,8 +30,10 @@ class TinyRecipe:
 
     images: int = 8
     phrases: int = 2
+    trunk_images: int = 32
+    trunk_share: float = 0.16
     coarse_side: int = 96
-    coarse_share: float = 1 / 3
+    coarse_share: float = 0.24
     simple_share: float = 0.15
     box_side: float = 0.27
     position_scale: float = 0.5

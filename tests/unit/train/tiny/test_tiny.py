@@ -74,6 +74,7 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--scenes", "24", "--images", "2", "--checkpoint-minutes"]
     assert main([*options, "0", "--steps", "3"]) == 0
     assert main([*options, "0", "--steps", "5", "--resume"]) == 0
+    assert (tmp_path / "trunk" / "latest.pt").exists() and (tmp_path / "coarse").exists()
     exported = tmp_path / "sam3_tiny.safetensors"
     assert 1e6 < exported.stat().st_size <= 10e6
     evaluations = [
@@ -89,8 +90,11 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert model.config.name == "sam3-tiny"
     more = tmp_path / "more"
     options[1] = str(more)
-    assert main([*options, "0", "--steps", "1", "--start", str(exported)]) == 0
+    assert (
+        main([*options, "0", "--steps", "1", "--start", str(exported), "--trunk-share", "0"]) == 0
+    )
     assert not (more / "coarse").exists()
+    assert not (more / "trunk").exists()
     start = load_file(exported)["transformer.decoder.query_embed.weight"].float()
     moved = load_file(more / exported.name)["transformer.decoder.query_embed.weight"].float()
     assert 0 < (moved - start).abs().max() < 0.01

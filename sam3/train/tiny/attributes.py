@@ -1,0 +1,94 @@
+"""The first stage of the tiny training: the trunk learns to name what each patch shows.
+
+A phrase says one bit about a picture; the drawn scenes know colour, shape and pattern of every
+pixel. Linear classifiers on the trunk's output use all of it, at a fifth of the cost of a step of
+the whole model. They are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...model.vitdet import ViT
+from ..data.scenes.augment import orient, random_orientation, tone_curve
+from ..data.scenes.dataset import SceneFolder
+from ..data.scenes.vocabulary import COLOUR_NAMES, PATTERN_NAMES, SHAPE_NAMES
+from ..loss.base import CORE_LOSS_KEY
+
+ATTRIBUTES = ("colour", "shape", "pattern")
+CLASSES = tuple(len(names) + 1 for names in (COLOUR_NAMES, SHAPE_NAMES, PATTERN_NAMES))
+CELLS_PER_PATCH = 2  # along a side
+IGNORED = -100  # cells of background, which only the shape classifier must tell apart
+BACKGROUND_WEIGHT = 0.1  # nine of ten cells are background
+
+
+@dataclass(frozen=True)
+class AttributeBatch:
+    """images [B, 3, R, R] float32 normalised; classes [B, 3, S, S] int64, 0 = background."""
+
+    images: Tensor
+    classes: Tensor
+
+
+class AttributeBatches:
+    """Pictures with the attributes of a grid of cells; a pure function of (folder, seed, step)."""
+
+    def __init__(self, folder: Path, images: int, *, grid: int, seed: int) -> None:
+        self.scenes = SceneFolder(folder)
+        self.images, self.cells, self.seed = images, grid * CELLS_PER_PATCH, seed
+
+    def batch(self, number: int, progress: float) -> AttributeBatch:
+        """Batch ``number``; ``progress`` makes no difference."""
+        rng = np.random.default_rng((self.seed, number, 13))
+        rows = rng.integers(len(self.scenes), size=self.images)
+        pictures, classes = zip(*(self._draw(int(row), rng) for row in rows), strict=True)
+        return AttributeBatch(
+            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(classes))
+        )
+
+    def _draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        scene = self.scenes[row]
+        image, labels, _ = orient(scene.image, scene.labels, scene.boxes, random_orientation(rng))
+        curve = tone_curve(rng)
+        planes = [np.take(curve[:, c], np.ascontiguousarray(image[..., c])) for c in range(3)]
+        side = labels.shape[0] // self.cells
+        centres = labels[side // 2 :: side, side // 2 :: side][: self.cells, : self.cells]
+        table = np.zeros((len(scene.attributes) + 1, 3), dtype=np.int64)
+        table[1:] = scene.attributes.astype(np.int64) + 1
+        return np.stack(planes), table[centres].transpose(2, 0, 1)
+
+
+class AttributeClassifier(nn.Module):
+    """A trunk and one linear layer that names each cell of its patches."""
+
+    def __init__(self, trunk: ViT, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(width, sum(CLASSES) * CELLS_PER_PATCH**2)
+
+    def forward(self, batch: AttributeBatch) -> tuple[Tensor, ...]:
+        """Logits [B, classes, S, S] of colour, shape and pattern."""
+        features = self.trunk(batch.images)[-1]
+        logits = self.head(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.pixel_shuffle(logits, CELLS_PER_PATCH).split(CLASSES, dim=1)
+
+
+def attribute_loss(outputs: tuple[Tensor, ...], batch: AttributeBatch) -> dict[str, Tensor]:
+    """Mean cross-entropies and accuracies; colour and pattern only where an object is."""
+    losses: dict[str, Tensor] = {}
+    for name, logits, classes in zip(ATTRIBUTES, outputs, batch.classes.unbind(1), strict=True):
+        object_cells = classes > 0
+        weight = logits.new_ones(logits.shape[1])
+        weight[0] = BACKGROUND_WEIGHT
+        wanted = classes if name == "shape" else classes.masked_fill(~object_cells, IGNORED)
+        losses[f"loss_{name}"] = F.cross_entropy(logits, wanted, weight, ignore_index=IGNORED)
+        right = (logits.argmax(1) == classes)[object_cells]
+        losses[f"{name}_accuracy"] = right.float().mean()
+    losses[CORE_LOSS_KEY] = torch.stack([losses[f"loss_{name}"] for name in ATTRIBUTES]).sum()
+    return losses

@@ -1,0 +1,111 @@
+"""The trunk stage: targets from the scenes, classifiers, losses, and the stage inside a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sam3.config import presets
+from sam3.model_builder import build_sam3_image_model
+from sam3.train.data.scenes.prerender import PrerenderConfig, prerender
+from sam3.train.tiny import attributes
+from sam3.train.tiny.attributes import (
+    ATTRIBUTES,
+    CELLS_PER_PATCH,
+    CLASSES,
+    AttributeBatch,
+    AttributeBatches,
+    AttributeClassifier,
+    attribute_loss,
+)
+
+GRID = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scenes") / "train"
+    return prerender(path, PrerenderConfig(scenes=6, resolution=144, seed=4))
+
+
+@pytest.fixture
+def batch(folder: Path) -> AttributeBatch:
+    return AttributeBatches(folder, 3, grid=GRID, seed=1).batch(0, 0.0)
+
+
+def test_classes_are_those_of_the_object_at_the_middle_of_a_cell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributes, "random_orientation", lambda rng: (False, False, False))
+    source = AttributeBatches(folder, 1, grid=GRID, seed=1)
+    side = 144 // (GRID * CELLS_PER_PATCH)
+    seen = 0
+    for number in range(6):
+        found = source.batch(number, 0.0).classes[0]
+        candidates = []
+        for row in range(len(source.scenes)):
+            scene = source.scenes[row]
+            wanted = torch.zeros_like(found)
+            for y in range(found.shape[1]):
+                for x in range(found.shape[2]):
+                    label = scene.labels[y * side + side // 2, x * side + side // 2]
+                    if label:
+                        values = torch.from_numpy(scene.attributes[label - 1].astype("int64"))
+                        wanted[:, y, x] = values + 1
+            candidates.append(torch.equal(found, wanted))
+        assert any(candidates)
+        seen += int((found > 0).any())
+    assert seen, "no scene of the test had an object"
+
+
+def test_batches_repeat_by_number(folder: Path, batch: AttributeBatch) -> None:
+    again = AttributeBatches(folder, 3, grid=GRID, seed=1)
+    assert torch.equal(again.batch(0, 0.9).images, batch.images)
+    assert torch.equal(again.batch(0, 0.9).classes, batch.classes)
+    assert not torch.equal(again.batch(1, 0.0).images, batch.images)
+
+
+def test_classifier_reaches_the_trunk(batch: AttributeBatch) -> None:
+    torch.manual_seed(0)
+    model = build_sam3_image_model(
+        config=presets.SAM3_TINY, device="cpu", load_from_HF=False, eval_mode=False
+    )
+    trunk = model.backbone.vision_backbone.trunk
+    classifier = AttributeClassifier(trunk, presets.SAM3_TINY.vision.embed_dim)
+    outputs = classifier(batch)
+    cells = GRID * CELLS_PER_PATCH
+    assert [tuple(o.shape) for o in outputs] == [(3, count, cells, cells) for count in CLASSES]
+    losses = attribute_loss(outputs, batch)
+    losses["core_loss"].backward()
+    gradients = [p.grad for p in trunk.parameters() if p.requires_grad]
+    assert all(g is not None and g.abs().sum() > 0 for g in gradients)
+
+
+def test_right_answers_cost_nothing_and_wrong_ones_only_their_own(batch: AttributeBatch) -> None:
+    exact = [
+        20.0 * F.one_hot(classes, count).permute(0, 3, 1, 2)
+        for classes, count in zip(batch.classes.unbind(1), CLASSES, strict=True)
+    ]
+    losses = attribute_loss(tuple(exact), batch)
+    assert float(losses["core_loss"]) < 1e-5
+    assert all(float(losses[f"{name}_accuracy"]) == 1 for name in ATTRIBUTES)
+
+    exact[1] = exact[1].roll(1, dims=1)
+    losses = attribute_loss(tuple(exact), batch)
+    assert float(losses["loss_shape"]) > 10 and float(losses["shape_accuracy"]) == 0
+    assert float(losses["loss_colour"]) < 1e-5 and float(losses["loss_pattern"]) < 1e-5
+
+
+def test_colour_of_background_does_not_matter(batch: AttributeBatch) -> None:
+    torch.manual_seed(0)
+    logits = [torch.randn(3, count, *batch.classes.shape[2:]) for count in CLASSES]
+    before = attribute_loss(tuple(logits), batch)
+    background = (batch.classes[:, :1] == 0).expand(-1, CLASSES[0], -1, -1)
+    logits[0] = logits[0].masked_fill(background, 3.0)
+    after = attribute_loss(tuple(logits), batch)
+    assert after["loss_colour"] == before["loss_colour"]
+    logits[1] = logits[1] + 3 * (torch.arange(CLASSES[1]) == 0).view(1, -1, 1, 1)
+    assert attribute_loss(tuple(logits), batch)["loss_shape"] != before["loss_shape"]
