@@ -33,10 +33,13 @@ def compute_axial_cis(
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(x: Tensor, freqs_cis: Tensor) -> Tensor:
-    """Rotate channel pairs of x [..., D] by complex factors broadcastable to [..., D / 2]."""
+def rotate(x: Tensor, freqs_cis: Tensor, real: bool = False) -> Tensor:
+    """Rotate channel pairs of x [..., D] by complex factors broadcastable to [..., D / 2].
+
+    ``real`` computes without complex numbers, as is done anyway where those are slow.
+    """
     pairs = x.float().unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling() or x.device.type == "mps":
+    if real or torch.compiler.is_compiling() or x.device.type == "mps":
         # neither the compiler nor Metal has fast complex kernels
         factors = torch.view_as_real(freqs_cis)
         cos, sin = factors[..., 0], factors[..., 1]
@@ -48,14 +51,18 @@ def rotate(x: Tensor, freqs_cis: Tensor) -> Tensor:
 
 
 def apply_rotary_enc(
-    xq: Tensor, xk: Tensor, freqs_cis: Tensor, repeat_freqs_k: bool = False
+    xq: Tensor,
+    xk: Tensor,
+    freqs_cis: Tensor,
+    repeat_freqs_k: bool = False,
+    real: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Rotate queries and keys [..., L, D] by ``freqs_cis`` [L, D / 2].
 
-    With ``repeat_freqs_k`` the keys may be r times as long as the table, which is then repeated.
-    Zero keys are returned as they are.
+    With ``repeat_freqs_k`` the keys may be r times as long as the table, which then applies to
+    each stretch of L keys. Zero keys are returned as they are. ``real``: see :func:`rotate`.
     """
-    rotated_q = rotate(xq, freqs_cis)
+    rotated_q = rotate(xq, freqs_cis, real)
     if xk.shape[-2] == 0:
         return rotated_q, xk
     if repeat_freqs_k and xk.shape[-2] != freqs_cis.shape[0]:
@@ -63,5 +70,6 @@ def apply_rotary_enc(
             raise ValueError(
                 f"{xk.shape[-2]} keys are no multiple of the {freqs_cis.shape[0]} rotary positions"
             )
-        freqs_cis = freqs_cis.repeat(xk.shape[-2] // freqs_cis.shape[0], 1)
-    return rotated_q, rotate(xk, freqs_cis)
+        stretches = xk.unflatten(-2, (-1, freqs_cis.shape[0]))
+        return rotated_q, rotate(stretches, freqs_cis, real).flatten(-3, -2)
+    return rotated_q, rotate(xk, freqs_cis, real)

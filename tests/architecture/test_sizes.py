@@ -18,6 +18,7 @@ ALLOWED: dict[str, int] = {
     # The published model's own keywords.
     "sam3/model/vitdet.py::ViT.__init__()": 18,
     "sam3/model/sam3_image.py::Sam3Image.__init__()": 19,
+    "sam3/sam/mask_decoder.py::MaskDecoder.__init__()": 14,
     # The published training configuration's own keywords.
     "sam3/train/loss/iabce.py::IABCEMdetr.__init__()": 22,
 }
