@@ -1,8 +1,9 @@
 """Object decoder: learned queries become boxes and a presence score, layer by layer.
 
-Entry point :class:`TransformerDecoder`. DETR with iterative box refinement (Zhu et al. 2021),
-conditional sine queries (Liu et al. 2022, DAB-DETR), box-relative bias (Plain DETR) and, while
-training, divide-and-conquer one-to-many queries that share all weights.
+Entry point :class:`TransformerDecoder`; the tracker's memory attention can be imported from here
+too and stands in ``detr/memory_attention.py``. DETR with iterative box refinement (Zhu et al.
+2021), conditional sine queries (Liu et al. 2022, DAB-DETR), box-relative bias (Plain DETR) and,
+while training, divide-and-conquer one-to-many queries that share all weights.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ from .act_ckpt_utils import activation_ckpt_wrapper
 from .box_ops import box_cxcywh_to_xyxy
 from .detr.box_bias import combine_axes, log_offsets
 from .detr.layer import TransformerDecoderLayer
+from .detr.memory_attention import (
+    TransformerDecoderLayerv1,
+    TransformerDecoderLayerv2,
+    TransformerEncoderCrossAttention,
+)
 from .position_encoding import gen_sineembed_for_position
 
-__all__ = ["TransformerDecoder", "TransformerDecoderLayer"]
+__all__ = [
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerDecoderLayerv1",
+    "TransformerDecoderLayerv2",
+    "TransformerEncoderCrossAttention",
+]
 
 _FIXED: dict[str, Any] = {
     "return_intermediate": True,

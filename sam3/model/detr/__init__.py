@@ -1,1 +1,1 @@
-"""Rooms of the DETR decoder: layer, box-relative bias."""
+"""Rooms of the decoder: layer, box-relative bias, memory attention."""
