@@ -43,6 +43,11 @@ def has_torch_generic_nms() -> bool:
     return has_package("torch_generic_nms")
 
 
+def has_cc_torch() -> bool:
+    """Return whether the CUDA extension ``cc_torch`` is installed."""
+    return has_package("cc_torch")
+
+
 def has_flash_attention_3() -> bool:
     """Return whether FlashAttention 3 (``flash_attn_interface``) is installed."""
     return has_package("flash_attn_interface")

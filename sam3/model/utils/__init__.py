@@ -1,0 +1,1 @@
+"""Helpers of the models: clicks, transforms, frame loading, moving data between devices."""
