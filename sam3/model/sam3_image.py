@@ -19,8 +19,10 @@ from ..layers.basic import inverse_sigmoid
 from .box_ops import box_cxcywh_to_xyxy
 from .data_misc import BatchedDatapoint, FindStage
 from .geometry_encoders import Prompt
+from .instance_prompts import predict_many, predict_one
+from .interactive_heads import project_fine_levels
 from .outputs import SAM3Output
-from .training_targets import back_convert, match_layers, rows_with_objects, scatter_rows
+from .training_targets import back_convert, match_layers, rows_with_objects, scatter_rows, split_o2m
 
 Outputs = dict[str, Any]
 _log = logging.getLogger(__name__)
@@ -161,6 +163,22 @@ class Sam3Image(nn.Module):
             match_layers(out, find_target, self.matcher)
         return out
 
+    def encode_image(self, pixels: Tensor) -> dict[str, Any]:
+        """``backbone.forward_image``; the tracker's fine levels projected for interactive use."""
+        out = self.backbone.forward_image(pixels)
+        if self.inst_interactive_predictor is not None:
+            decoder = self.inst_interactive_predictor.model.sam_mask_decoder
+            out["sam2_backbone_out"] = project_fine_levels(decoder, out["sam2_backbone_out"])
+        return out
+
+    def predict_inst(self, inference_state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """``SAM3InteractiveImagePredictor.predict`` on the picture of a processor's state."""
+        return predict_one(self.inst_interactive_predictor, inference_state, *args, **kwargs)
+
+    def predict_inst_batch(self, inference_state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """``predict_batch`` on the pictures of a ``set_image_batch`` state."""
+        return predict_many(self.inst_interactive_predictor, inference_state, *args, **kwargs)
+
     # ---- stages ---------------------------------------------------------------------------
 
     def _image_tokens(
@@ -256,19 +274,10 @@ class Sam3Image(nn.Module):
             for i in range(hs.shape[0])
         ]
         if self.training:
-            layers = [self._split_o2m(layer) for layer in layers]
+            n = self.transformer.decoder.num_queries
+            layers = [split_o2m(layer, n) for layer in layers]
             out["aux_outputs"] = layers[:-1]
         out.update(layers[-1])
-
-    def _split_o2m(self, layer: Outputs) -> Outputs:
-        """Move the one-to-many half of the queries, if there is one, to ``*_o2m`` keys."""
-        n = self.transformer.decoder.num_queries
-        if layer["queries"].shape[1] == n:
-            return layer
-        split = dict(layer)
-        for key in ("queries", "pred_logits", "pred_boxes", "pred_boxes_xyxy"):
-            split[key], split[f"{key}_o2m"] = layer[key][:, :n], layer[key][:, n:]
-        return split
 
     def _run_segmentation_heads(
         self,

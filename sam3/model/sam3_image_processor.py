@@ -100,7 +100,7 @@ class Sam3Processor:
 
     def _encode(self, pixels: list[Tensor]) -> State:
         batch = preprocess(pixels, self.resolution, self.device, self.model.dtype)
-        return self.model.backbone.forward_image(batch)
+        return self.model.encode_image(batch)
 
     # ---- prompts ----------------------------------------------------------------------------
 

@@ -47,3 +47,14 @@ def rows_with_objects(targets: BatchedFindTarget) -> Tensor:
 def scatter_rows(values: Tensor, rows: Tensor, batch: int) -> Tensor:
     """[n, ...] at ``rows`` of a zero tensor [batch, ...]."""
     return values.new_zeros((batch, *values.shape[1:])).index_copy(0, rows, values)
+
+
+def split_o2m(layer: dict[str, Any], num_queries: int) -> dict[str, Any]:
+    """Move the one-to-many half of the queries, if there is one, to ``*_o2m`` keys."""
+    if layer["queries"].shape[1] == num_queries:
+        return layer
+    split = dict(layer)
+    for key in ("queries", "pred_logits", "pred_boxes", "pred_boxes_xyxy"):
+        values = layer[key]
+        split[key], split[f"{key}_o2m"] = values[:, :num_queries], values[:, num_queries:]
+    return split

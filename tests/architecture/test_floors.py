@@ -36,6 +36,7 @@ FLOORS: dict[str, float] = {
     "sam3/model/sam3_tracker_base.py": 3,
     "sam3/model/tracker": 3,
     "sam3/model/sam3_image_processor.py": 4,
+    "sam3/model/sam1_task_predictor.py": 4,
     "sam3/model/sam3_tracking_predictor.py": 4,
     "sam3/model/sam3_image_multi_gpu.py": 3,
     "sam3/model/video": 4,
