@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from .records import ItemAccess
+from ..tracker.records import ItemAccess
 
 
 def _no_ids() -> np.ndarray:
@@ -37,6 +37,8 @@ class Rank0Metadata(ItemAccess):
     trk_keep_alive: id -> counter; overlap_pair_to_frame_inds: (older id, id) -> frames on which one
     detection matched both; removed_obj_ids; suppressed_obj_ids: frame -> ids hidden there.
     """
+
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset(("masklet_confirmation",))
 
     obj_first_frame_idx: dict[int, int] = field(default_factory=dict)
     unmatched_frame_inds: dict[int, list[int]] = field(default_factory=dict)
@@ -121,6 +123,9 @@ class TrackMetadata(ItemAccess):
     def obj_ids_all_gpu(self) -> np.ndarray:
         """All ids, process by process: [N] int64."""
         return np.concatenate(self.obj_ids_per_gpu)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.obj_ids_all_gpu if key == "obj_ids_all_gpu" else super().__getitem__(key)
 
     def copy(self) -> TrackMetadata:
         """A copy for the next frame."""

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-
-class ItemAccess:
-    """Item access to the fields (and properties) of a dataclass: ``r["name"]`` is ``r.name``."""
-
-    def __getitem__(self, key: str) -> Any:
-        try:
-            return getattr(self, key)
-        except (AttributeError, TypeError):
-            raise KeyError(key) from None
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        if key not in self:
-            raise KeyError(key)
-        setattr(self, key, value)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and any(key == name for name in self)
-
-    def __iter__(self) -> Iterator[str]:
-        return (f.name for f in fields(self))  # type: ignore[arg-type]
-
-    def keys(self) -> list[str]:
-        """Names of the fields."""
-        return list(self)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The field ``key``, or ``default`` where there is none."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
+from ..data_misc import BatchedDatapoint
+from ..prompts.container import Prompt
 
 
 @dataclass
@@ -82,3 +52,43 @@ class TrackedMasks:
         order = np.argsort(self.obj_ids, kind="stable")
         rows = torch.from_numpy(order).to(self.low_res.device)
         return TrackedMasks(self.obj_ids[order], self.low_res[rows], self.scores[rows])
+
+
+@dataclass(frozen=True)
+class FrameInputs:
+    """What one frame is run with.
+
+    feature_cache: of the session, changed by detection. video_size: (H, W) of the outputs.
+    allow_new: whether detections count at all (a phrase, or a box on this frame). limit_objects:
+    False for single pictures.
+    """
+
+    frame_idx: int
+    num_frames: int
+    reverse: bool
+    input_batch: BatchedDatapoint
+    geometric_prompt: Prompt
+    feature_cache: dict[Any, Any]
+    video_size: tuple[int, int]
+    allow_new: bool = True
+    limit_objects: bool = True
+
+
+@dataclass
+class FrameStats:
+    """Numbers of a frame: objects tracked after it, detections dropped by the object limit."""
+
+    num_obj_tracked: int
+    num_obj_dropped: int
+
+    def as_dict(self) -> dict[str, int]:
+        """For the public outputs."""
+        return {"num_obj_tracked": self.num_obj_tracked, "num_obj_dropped": self.num_obj_dropped}
+
+
+@dataclass
+class FrameMasks:
+    """Masks at video size: ``masks`` bool [N, 1, H, W], one per id of ``obj_ids``."""
+
+    obj_ids: list[int]
+    masks: Tensor
