@@ -2,6 +2,7 @@
 
 Entry point :class:`Sam3Image`; :meth:`Sam3Image.forward_grounding` runs four stages that a profiler
 sees under their names. The module holds no picture and no prompt: state lives in the processor.
+``Sam3ImageOnVideoMultiGPU``, the same on video frames, loads lazily from ``sam3_image_multi_gpu``.
 SAM 3: Segment Anything with Concepts (https://arxiv.org/abs/2511.16719), section 3.
 """
 
@@ -318,3 +319,11 @@ class Sam3Image(nn.Module):
             box_embeddings=torch.zeros(0, num_prompts, 4, device=self.device),
             box_mask=torch.zeros(num_prompts, 0, dtype=torch.bool, device=self.device),
         )
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Sam3ImageOnVideoMultiGPU":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .sam3_image_multi_gpu import Sam3ImageOnVideoMultiGPU
+
+    return Sam3ImageOnVideoMultiGPU
