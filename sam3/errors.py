@@ -3,6 +3,8 @@
     Sam3Error
     ├── InputError (ValueError)              bad prompt, picture, option or call order
     │   ├── SessionError (RuntimeError)      the call does not fit what the session holds
+    │   ├── VideoError (RuntimeError)        a video or a folder of frames cannot be read
+    │   ├── FrameIndexError (IndexError)     a frame number that the video does not have
     │   └── UnsupportedInputError (NotImplementedError)  a kind of input that nothing here reads
     ├── CheckpointError (RuntimeError)       a weight file cannot be used
     │   ├── CheckpointFormatError            unreadable, truncated, not a checkpoint, unsafe
@@ -25,6 +27,14 @@ class InputError(Sam3Error, ValueError):
 
 class SessionError(InputError, RuntimeError):
     """The call does not fit what the session holds: an unknown object or session, a wrong order."""
+
+
+class VideoError(InputError, RuntimeError):
+    """A video, a folder of frames or one of its frames is broken, empty or of mixed sizes."""
+
+
+class FrameIndexError(InputError, IndexError):
+    """The video has no frame of that number."""
 
 
 class UnsupportedInputError(InputError, NotImplementedError):
