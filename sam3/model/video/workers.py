@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InputError, SessionError
+from ...errors import InputError, Sam3Error, SessionError
 from ...perflib.distributed import device_of_rank, join_group, leave_group
 
 _log = logging.getLogger(__name__)
@@ -162,15 +162,20 @@ def worker_main(setup: WorkerSetup, commands: Any, results: Any) -> None:
             return
         try:
             follow(predictor, streams, command)
-        except Exception:  # process 0 raises the same and tells the user
+        except Sam3Error:  # process 0 raises the same and tells the user
             _log.debug("command %s failed in process %d", command[0], setup.rank, exc_info=True)
+        except Exception:
+            _log.exception("command %s failed in process %d", command[0], setup.rank)
 
 
 def follow(predictor: Any, streams: dict[str, Iterator[Any]], command: Command) -> None:
     """Carry out one command; outputs are None in a worker and are dropped."""
     kind = command[0]
     if kind == "request":
-        predictor.handle_request(command[1])
+        try:
+            predictor.handle_request(command[1])
+        finally:
+            predictor.model.collective.barrier()
     elif kind == "open":
         streams[command[1]] = predictor.handle_stream_request(command[2])
     elif kind == "step":
