@@ -1,4 +1,4 @@
-"""Fill an image model with a checkpoint: strict, by assignment, all or nothing.
+"""Fill a model with a checkpoint: strict, by assignment, all or nothing.
 
 Names, shapes and dtypes are checked before any data is read, and the model is touched only after
 every tensor is there. A model built on the meta device is never materialised twice: tensors the
@@ -20,13 +20,14 @@ from torch import nn
 from ..errors import CheckpointMismatchError
 from .formats import read_checkpoint
 from .huggingface import POINT_PREFIX
-from .layouts import LoadPlan, is_computed, plan_image_load
+from .layouts import DETECTOR, Layout, LoadPlan, is_computed, plan_image_load
 from .raw import RawCheckpoint
 from .tensor_info import TensorInfo
 
 logger = logging.getLogger(__name__)
 
 DtypeFor = Callable[[str, torch.Tensor], "torch.dtype | None"]
+PlanLoad = Callable[[Layout, Mapping[str, TensorInfo]], LoadPlan]
 
 WEIGHT_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 COPY_BELOW_BYTES = 256 * 1024 * 1024  # small files are read into memory of their own
@@ -63,7 +64,7 @@ class LoadReport:
     @property
     def supports_points(self) -> bool:
         """False when the file had no weights for point prompts (Hugging Face layout)."""
-        return not any(name.startswith(POINT_PREFIX) for name in self.zeroed)
+        return not any(n.removeprefix(DETECTOR).startswith(POINT_PREFIX) for n in self.zeroed)
 
 
 def load_image_weights(
@@ -94,11 +95,27 @@ def load_image_weights(
             is unchanged then.
     """
     raw = read_checkpoint(source)
+    return fill_model(model, raw, plan_image_load, dtype_for=dtype_for, device=device, copy=copy)
+
+
+def fill_model(
+    model: nn.Module,
+    raw: RawCheckpoint,
+    plan_load: PlanLoad,
+    *,
+    dtype_for: DtypeFor | None = None,
+    device: torch.device | str | None = None,
+    copy: bool | None = None,
+) -> LoadReport:
+    """:func:`load_image_weights` for any model.
+
+    plan_load: what goes where, from the layout and the model's names, shapes and dtypes.
+    """
     expected = {
         name: TensorInfo(tuple(tensor.shape), tensor.dtype)
         for name, tensor in model.state_dict().items()
     }
-    plan = plan_image_load(raw.layout_details, expected)
+    plan = plan_load(raw.layout_details, expected)
     _check_names(raw, plan)
     dtypes = _check_tensors(raw, plan, expected, dtype_for)
     target = torch.device("cpu" if device is None else device)
