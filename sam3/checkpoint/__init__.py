@@ -5,7 +5,7 @@ from __future__ import annotations
 from .formats import read_checkpoint
 from .huggingface import from_huggingface, to_huggingface
 from .info import CheckpointInfo, describe
-from .load import LoadReport, load_image_weights
+from .load import LoadReport, load_image_weights, load_tracker_weights
 from .raw import RawCheckpoint
 from .save import save_checkpoint
 
@@ -16,6 +16,7 @@ __all__ = [
     "describe",
     "from_huggingface",
     "load_image_weights",
+    "load_tracker_weights",
     "read_checkpoint",
     "save_checkpoint",
     "to_huggingface",

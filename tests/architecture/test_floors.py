@@ -45,6 +45,7 @@ FLOORS: dict[str, float] = {
     "sam3/model/sam3_video_predictor.py": 4,
     "sam3/checkpoint": 5,
     "sam3/model_builder.py": 5,
+    "sam3/builders": 5,
     "sam3/pipeline": 6,
     "sam3/train": 6,
     "sam3/cli": 7,

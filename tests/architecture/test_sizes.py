@@ -19,6 +19,7 @@ ALLOWED: dict[str, int] = {
     "sam3/model/vitdet.py::ViT.__init__()": 18,
     "sam3/model/sam3_image.py::Sam3Image.__init__()": 19,
     "sam3/sam/mask_decoder.py::MaskDecoder.__init__()": 14,
+    "sam3/model/sam3_tracker_base.py::Sam3TrackerBase.__init__()": 22,
     # The published training configuration's own keywords.
     "sam3/train/loss/iabce.py::IABCEMdetr.__init__()": 22,
 }
