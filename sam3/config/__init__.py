@@ -11,6 +11,7 @@ from .image import (
     VisionConfig,
 )
 from .tracker import MaskDecoderConfig, MemoryConfig, Sam3TrackerConfig, TrackingConfig
+from .video import Sam3VideoConfig, VideoRules
 
 __all__ = [
     "DecoderConfig",
@@ -20,9 +21,11 @@ __all__ = [
     "NeckConfig",
     "Sam3ImageConfig",
     "Sam3TrackerConfig",
+    "Sam3VideoConfig",
     "SegmentationConfig",
     "TextConfig",
     "TrackingConfig",
+    "VideoRules",
     "VisionConfig",
     "presets",
 ]

@@ -13,6 +13,7 @@ from .image import (
     VisionConfig,
 )
 from .tracker import MaskDecoderConfig, MemoryConfig, Sam3TrackerConfig
+from .video import Sam3VideoConfig
 
 SAM3_IMAGE = Sam3ImageConfig()
 """The image model of facebook/sam3 (840 M parameters)."""
@@ -66,6 +67,15 @@ SAM3_TINY_TRACKER = Sam3TrackerConfig(
     decoder=MaskDecoderConfig(num_heads=4, mlp_dim=256, iou_head_hidden_dim=64),
 )
 """The tracker of the bundled checkpoint; reads the features of ``SAM3_TINY``."""
+
+SAM3_VIDEO = Sam3VideoConfig(image=SAM3_IMAGE, tracker=SAM3_TRACKER)
+"""The video model of facebook/sam3, with temporal disambiguation."""
+
+SAM3_VIDEO_PLAIN = SAM3_VIDEO.without_disambiguation()
+"""The same without it: every frame is decided for itself."""
+
+SAM3_TINY_VIDEO = Sam3VideoConfig(image=SAM3_TINY, tracker=SAM3_TINY_TRACKER)
+"""The video model of the bundled checkpoint."""
 
 _PRESETS = {p.name: p for p in (SAM3_IMAGE, SAM31_IMAGE, SAM3_TINY)}
 _TRACKERS = {p.name: p for p in (SAM3_TRACKER, SAM3_TINY_TRACKER)}

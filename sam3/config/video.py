@@ -8,8 +8,11 @@ Defaults are the released video model (temporal disambiguation on). :meth:`Video
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from .image import Sam3ImageConfig
+from .tracker import Sam3TrackerConfig
 
 UNLIMITED_OBJECTS = 10_000
 """What ``max_num_objects = -1`` stands for."""
@@ -185,3 +188,33 @@ CLASS_DEFAULTS: dict[str, Any] = {keyword: default for keyword, (_, default) in 
 def _get(values: Mapping[str, Any], path: str) -> Any:
     section, _, name = path.rpartition(".")
     return values[section][name] if section else values[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sam3VideoConfig:
+    """The whole video model: detector, tracker and rules.
+
+    memory_selection: the tracker leaves out memories of frames it was unsure about.
+    """
+
+    image: Sam3ImageConfig = field(default_factory=Sam3ImageConfig)
+    tracker: Sam3TrackerConfig = field(default_factory=Sam3TrackerConfig)
+    rules: VideoRules = field(default_factory=VideoRules)
+    memory_selection: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = (self.image.vision.img_size, self.image.vision.patch_size, self.image.d_model)
+        own = (self.tracker.image_size, self.tracker.patch_size, self.tracker.d_model)
+        _require(
+            sizes == own,
+            f"the tracker reads features of (image size, patch size, width) {own}, the detector"
+            f" makes {sizes}",
+        )
+
+    def without_disambiguation(self) -> Sam3VideoConfig:
+        """The variant that decides every frame for itself: no hotstart, no routine reconditioning,
+        no memory selection."""
+        hotstart = replace(self.rules.hotstart, delay=0, unmatch_thresh=0, dup_thresh=0)
+        recondition = replace(self.rules.recondition, every_nth_frame=0)
+        rules = replace(self.rules, hotstart=hotstart, recondition=recondition)
+        return replace(self, rules=rules, memory_selection=False)

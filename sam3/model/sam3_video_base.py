@@ -120,8 +120,8 @@ class Sam3VideoBase(nn.Module):
         tracked: TrackedMasks,
         metadata: TrackMetadata,
     ) -> tuple[TrackPlan, Rank0Metadata]:
-        """The plan, made by process 0, and the histories (which only process 0 changes)."""
-        notes = metadata.rank0_metadata
+        """The plan, made by process 0, and the histories (only process 0 writes to them)."""
+        notes = metadata.rank0_metadata.copy()
 
         def make() -> TrackPlan:
             nonlocal notes

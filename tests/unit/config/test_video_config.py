@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from sam3.config.video import CLASS_DEFAULTS, HotstartConfig, VideoRules
+from sam3.config import presets
+from sam3.config.video import CLASS_DEFAULTS, HotstartConfig, Sam3VideoConfig, VideoRules
 
 
 def test_defaults_are_the_released_values():
@@ -36,3 +37,20 @@ def test_unknown_keyword():
 def test_contradictions(change):
     with pytest.raises(ValueError, match="hotstart"):
         HotstartConfig(**change)
+
+
+def test_the_plain_variant_differs_in_four_values_and_memory_selection():
+    released, plain = presets.SAM3_VIDEO, presets.SAM3_VIDEO_PLAIN
+    keywords = plain.rules.keywords()
+    assert {k: v for k, v in keywords.items() if v != released.rules.keywords()[k]} == {
+        "hotstart_delay": 0,
+        "hotstart_unmatch_thresh": 0,
+        "hotstart_dup_thresh": 0,
+        "recondition_every_nth_frame": 0,
+    }
+    assert released.memory_selection and not plain.memory_selection
+
+
+def test_detector_and_tracker_must_fit():
+    with pytest.raises(ValueError, match="1008, 14, 256"):
+        Sam3VideoConfig(image=presets.SAM3_TINY)
