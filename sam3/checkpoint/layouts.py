@@ -18,7 +18,6 @@ DETECTOR = "detector."
 TRACKER = "tracker."
 PREDICTOR = "inst_interactive_predictor."
 PREDICTOR_MODEL = PREDICTOR + "model."
-TRACKER_MARKER = "maskmem_tpos_enc"  # a tracker's name without prefix
 COMPUTED_SUFFIXES = (".freqs_cis", ".freqs_cis_real", ".freqs_cis_imag")
 _WRAPPERS = ("module.", "_orig_mod.")  # data-parallel training, torch.compile
 _INTERNAL = {"sam3_model.": DETECTOR, "sam2_predictor.": TRACKER}
@@ -181,36 +180,6 @@ def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadP
             plan.zeros.append(name)
         else:
             plan.missing.append(name)
-    return plan
-
-
-def plan_tracker_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadPlan:
-    """Match a file's layout with the tensors a tracker expects (names without ``tracker.``).
-
-    A tracker saved alone, without any prefix, is taken too. What belongs to the image model is
-    dropped, except the vision backbone of a tracker that has one.
-    """
-    plan = LoadPlan()
-    offers = {name: Recipe((stored,)) for name, stored in layout.tracker.items()}
-    bare = not offers and TRACKER_MARKER in layout.unknown
-    if bare:
-        offers = {name: Recipe((name,)) for name in layout.unknown}
-    for name, recipe in layout.image.items():
-        if name in expected or bare:
-            offers[name] = recipe
-        else:
-            plan.dropped += recipe.sources
-    plan.unexpected += [] if bare else list(layout.unknown)
-    for name, recipe in offers.items():
-        if name in expected:
-            plan.recipes[name] = recipe
-        elif is_computed(name):
-            plan.dropped += recipe.sources
-        else:
-            plan.unexpected += recipe.sources
-    absent = [name for name in expected if name not in offers]
-    plan.computed += [name for name in absent if is_computed(name)]
-    plan.missing += [name for name in absent if not is_computed(name)]
     return plan
 
 
