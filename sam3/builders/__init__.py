@@ -1,0 +1,1 @@
+"""Parts of ``model_builder``: configuration to modules, one model per file."""
