@@ -74,32 +74,32 @@ def suppress_object_area_shrinkage(masks: Tensor) -> Tensor:
 
 
 def apply_object_wise_non_overlapping(
-    masks: Tensor, scores: Tensor, background: float = BACKGROUND
+    pred_masks: Tensor, obj_scores: Tensor, background_value: float = BACKGROUND
 ) -> Tensor:
     """Give contested pixels to the object with the highest score, as a whole object.
 
     Args:
-        masks: ``[N, 1, h, w]`` logits, or bool.
-        scores: ``[N, 1]``, one per object. An object with a score <= 0 loses all its pixels.
-        background: value of pixels without an object; lost pixels are clamped to it.
+        pred_masks: ``[N, 1, h, w]`` logits, or bool.
+        obj_scores: ``[N, 1]``, one per object. An object with a score <= 0 loses all its pixels.
+        background_value: value of pixels without an object; lost pixels are clamped to it.
 
     Returns:
-        masks of the shape and dtype of ``masks``; bool masks keep just the pixels they won.
+        masks of the shape and dtype of ``pred_masks``; bool masks keep just the pixels they won.
 
     Raises:
         InputError: not one score per object.
     """
-    if scores.shape != masks.shape[:2]:
+    if obj_scores.shape != pred_masks.shape[:2]:
         raise InputError(
-            f"masks {list(masks.shape)} need scores of shape {list(masks.shape[:2])}, "
-            f"got {list(scores.shape)}"
+            f"masks {list(pred_masks.shape)} need scores of shape {list(pred_masks.shape[:2])}, "
+            f"got {list(obj_scores.shape)}"
         )
-    inside = masks > 0
-    level = torch.where(inside, scores[..., None, None].float(), background)
+    inside = pred_masks > 0
+    level = torch.where(inside, obj_scores[..., None, None].float(), background_value)
     won = apply_non_overlapping_constraints(level) > 0
-    if masks.dtype == torch.bool:
-        return masks & won
-    return torch.where(won, masks, masks.clamp(max=background))
+    if pred_masks.dtype == torch.bool:
+        return pred_masks & won
+    return torch.where(won, pred_masks, pred_masks.clamp(max=background_value))
 
 
 def _keeps_less(before: Tensor, after: Tensor, threshold: float) -> Tensor:
