@@ -18,11 +18,13 @@ import torch
 from torch import nn
 
 from ..errors import InputError, SessionError
+from .data_misc import BatchedDatapoint
 from .io_utils import is_single_picture, load_resource_as_video_frames
 from .sam3_video_base import Sam3VideoBase
 from .video.actions import Action, ActionType, next_propagation
 from .video.apply import end_tracks
 from .video.clicks import add_clicks, check_click
+from .video.evaluate import evaluate_video
 from .video.metadata import TrackMetadata
 from .video.outputs import Outputs
 from .video.prompting import click_prompt, detection_prompt
@@ -151,6 +153,29 @@ class Sam3VideoInference(Sam3VideoBase):
         yield from self._watched(
             inference_state, propagate_full(self, inference_state, order, reverse)
         )
+
+    def forward(self, input: BatchedDatapoint) -> dict[int, dict[str, Any]]:
+        """Evaluate a batch that holds one video; see ``video.evaluate.evaluate_video``.
+
+        img_batch: [T, 3, S, S] frames; the size of the results is ``original_size`` of the first
+        frame's metadata.
+        """
+        size = input.find_metadatas[0].original_size[0].tolist() if input.find_metadatas else (1, 1)
+        state = new_session(
+            input.img_batch,
+            (size[0], size[1]),
+            self.image_size,
+            self.device,
+            self._empty_metadata(),
+            is_image_only=len(input.img_batch) == 1,
+        )
+
+        def run_phrase(text: str) -> Iterator[Step]:
+            self.reset_state(state)
+            self.add_prompt(state, 0, text_str=text)
+            yield from self.propagate_in_video(state, start_frame_idx=0)
+
+        return evaluate_video(input, run_phrase, state.score_table)
 
     # ---- helpers ----------------------------------------------------------------------------
 
