@@ -1,8 +1,9 @@
-"""The first stage of the tiny training: the trunk learns to name what each patch shows.
+"""What a patch of a drawn scene shows: targets, classifiers and losses for the trunk.
 
 A phrase says one bit about a picture; the drawn scenes know colour, shape and pattern of every
-pixel. Linear classifiers on the trunk's output use all of it, at a fifth of the cost of a step of
-the whole model. They are thrown away afterwards.
+pixel. Linear classifiers on the trunk's output use all of it: alone in the first stage, at a fifth
+of the cost of a step of the whole model, then beside the other losses, because the trunk forgets
+what the untrained rest does not ask for yet. They are no part of the exported model.
 """
 
 from __future__ import annotations
@@ -57,32 +58,56 @@ class AttributeBatches:
         image, labels, _ = orient(scene.image, scene.labels, scene.boxes, random_orientation(rng))
         curve = tone_curve(rng)
         planes = [np.take(curve[:, c], np.ascontiguousarray(image[..., c])) for c in range(3)]
-        side = labels.shape[0] // self.cells
-        centres = labels[side // 2 :: side, side // 2 :: side][: self.cells, : self.cells]
-        table = np.zeros((len(scene.attributes) + 1, 3), dtype=np.int64)
-        table[1:] = scene.attributes.astype(np.int64) + 1
-        return np.stack(planes), table[centres].transpose(2, 0, 1)
+        return np.stack(planes), cell_classes(labels, scene.attributes, self.cells)
 
 
-class AttributeClassifier(nn.Module):
-    """A trunk and one linear layer that names each cell of its patches."""
+def cell_classes(labels: np.ndarray, attributes: np.ndarray, cells: int) -> np.ndarray:
+    """Colour, shape and pattern at the middle of each cell, 0 = background.
 
-    def __init__(self, trunk: ViT, width: int) -> None:
+    labels [R, R] (k = object k - 1), attributes [n, 3] -> [3, cells, cells] int64.
+    """
+    side = labels.shape[0] // cells
+    centres = labels[side // 2 :: side, side // 2 :: side][:cells, :cells]
+    table = np.zeros((len(attributes) + 1, 3), dtype=np.int64)
+    table[1:] = attributes.astype(np.int64) + 1
+    return table[centres].transpose(2, 0, 1)
+
+
+class CellHead(nn.Module):
+    """One linear layer that names each cell of the trunk's patches."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.head = nn.Linear(width, sum(CLASSES) * CELLS_PER_PATCH**2)
+        self.linear = nn.Linear(width, sum(CLASSES) * CELLS_PER_PATCH**2)
 
-    def forward(self, batch: AttributeBatch) -> tuple[Tensor, ...]:
-        """Logits [B, classes, S, S] of colour, shape and pattern."""
-        features = self.trunk(batch.images)[-1]
-        logits = self.head(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """[B, C, H, W] -> logits [B, classes, S, S] of colour, shape and pattern."""
+        logits = self.linear(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(logits, CELLS_PER_PATCH).split(CLASSES, dim=1)
 
 
+class AttributeClassifier(nn.Module):
+    """A trunk and its head, for the stage that trains the trunk alone."""
+
+    def __init__(self, trunk: ViT, head: CellHead) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = head
+
+    def forward(self, batch: AttributeBatch) -> tuple[Tensor, ...]:
+        """Logits [B, classes, S, S] of colour, shape and pattern."""
+        return self.head(self.trunk(batch.images)[-1])
+
+
 def attribute_loss(outputs: tuple[Tensor, ...], batch: AttributeBatch) -> dict[str, Tensor]:
+    """:func:`cell_loss` of a batch, for the trainer."""
+    return cell_loss(outputs, batch.classes)
+
+
+def cell_loss(outputs: tuple[Tensor, ...], cells: Tensor) -> dict[str, Tensor]:
     """Mean cross-entropies and accuracies; colour and pattern only where an object is."""
     losses: dict[str, Tensor] = {}
-    for name, logits, classes in zip(ATTRIBUTES, outputs, batch.classes.unbind(1), strict=True):
+    for name, logits, classes in zip(ATTRIBUTES, outputs, cells.unbind(1), strict=True):
         object_cells = classes > 0
         weight = logits.new_ones(logits.shape[1])
         weight[0] = BACKGROUND_WEIGHT

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,11 +15,63 @@ from ...model.data_misc import BatchedDatapoint
 from ...model.sam3_image import Sam3Image
 from ..data.scenes.dataset import SceneBatches
 from ..loss.base import CORE_LOSS_KEY
+from .attributes import CELLS_PER_PATCH, CellHead, cell_classes, cell_loss
 from .recipe import TinyRecipe
+from .wording import WordHead, phrase_classes, word_loss
+
+MASK_STRIDE = 4  # masks have four times the resolution of the token grid
+
+
+@dataclass(frozen=True)
+class TinyBatch:
+    """A batch and what its pictures and phrases are: cells [B, 3, S, S], words [texts, 3]."""
+
+    datapoint: BatchedDatapoint
+    cells: Tensor
+    words: Tensor
+
+
+@dataclass(frozen=True)
+class TinyOutputs:
+    """The model's outputs and what its trunk and its text encoder know."""
+
+    stages: Any
+    cells: tuple[Tensor, ...]
+    words: tuple[Tensor, ...]
+
+
+class SupervisedModel(nn.Module):
+    """A ``Sam3Image`` with the two heads that keep its trunk and its text encoder informed."""
+
+    def __init__(self, model: Sam3Image) -> None:
+        super().__init__()
+        self.model = model
+        self.cell_head = CellHead(model.config.vision.embed_dim)
+        self.word_head = WordHead(model.config.d_model)
+        self._seen: dict[str, Any] = {}
+        backbone = model.backbone
+        for name, part in (
+            ("trunk", backbone.vision_backbone.trunk),
+            ("language", backbone.language_backbone),
+        ):
+            part.register_forward_hook(lambda *call, name=name: self._keep(name, call[-1]))
+
+    def _keep(self, name: str, output: Any) -> None:
+        self._seen[name] = output
+
+    def forward(self, batch: TinyBatch) -> TinyOutputs:
+        """One pass of the whole model over the batch."""
+        stages = self.model(batch.datapoint)
+        padding, features, _ = self._seen["language"]
+        count = len(batch.words)
+        words = self.word_head(features[:, :count], padding[:count])
+        cells = self.cell_head(self._seen["trunk"][-1])
+        self._seen.clear()
+        return TinyOutputs(stages, cells, words)
 
 
 class TinyObjective:
-    """The SAM 3 losses plus a penalty that keeps the encoder memory small.
+    """The SAM 3 losses, those of the two heads, and a penalty that keeps the memory small.
 
     A growing memory drowns the query stream of the post-norm decoder, and all queries collapse.
     """
@@ -26,15 +80,22 @@ class TinyObjective:
         self.loss = loss
         self.recipe = recipe
 
-    def __call__(self, outputs: Any, batch: BatchedDatapoint) -> dict[str, Tensor]:
-        """Named scalar losses of ``Sam3Image(batch)``; ``core_loss`` is differentiated."""
-        targets = [Sam3Image.back_convert(target) for target in batch.find_targets]
-        losses: dict[str, Tensor] = self.loss(outputs, targets)
-        memory = outputs[0][-1]["encoder_hidden_states"]
+    def __call__(self, outputs: TinyOutputs, batch: TinyBatch) -> dict[str, Tensor]:
+        """Named scalar losses; ``core_loss`` is differentiated."""
+        targets = [Sam3Image.back_convert(target) for target in batch.datapoint.find_targets]
+        losses: dict[str, Tensor] = self.loss(outputs.stages, targets)
+        memory = outputs.stages[0][-1]["encoder_hidden_states"]
         energy = memory.float().square().mean()
         excess = (energy - self.recipe.memory_limit).clamp(min=0)
-        losses[CORE_LOSS_KEY] = losses[CORE_LOSS_KEY] + self.recipe.memory_weight * excess
+        total = losses[CORE_LOSS_KEY] + self.recipe.memory_weight * excess
         losses["memory_energy"] = energy.detach()
+        for name, weight, part in (
+            ("cell", self.recipe.cell_weight, cell_loss(outputs.cells, batch.cells)),
+            ("word", self.recipe.word_weight, word_loss(outputs.words, batch.words)),
+        ):
+            total = total + weight * part.pop(CORE_LOSS_KEY)
+            losses.update({f"{name}_{key}": value.detach() for key, value in part.items()})
+        losses[CORE_LOSS_KEY] = total
         return losses
 
 
@@ -48,12 +109,20 @@ class CurriculumSource:
             folder, recipe.images, recipe.phrases, seed, mask_size=mask_size
         )
         self.side = side
+        self.cells = mask_size // MASK_STRIDE * CELLS_PER_PATCH
         self.simple_share = recipe.simple_share
 
-    def batch(self, number: int, progress: float) -> BatchedDatapoint:
+    def batch(self, number: int, progress: float) -> TinyBatch:
         """Batch ``number`` at ``progress`` in [0, 1] of the training."""
         level = 0 if progress < self.simple_share else 1
-        return shrink(self.batches.batch(number, level=level), self.side)
+        drawn = self.batches.draw(number, level=level)
+        datapoint = shrink(self.batches.pack(drawn), self.side)
+        cells = [
+            cell_classes(labels, attributes, self.cells)
+            for labels, attributes in zip(drawn.label_maps, drawn.attributes, strict=True)
+        ]
+        words = phrase_classes(datapoint.find_text_batch)
+        return TinyBatch(datapoint, torch.from_numpy(np.stack(cells)), words)
 
 
 def shrink(batch: BatchedDatapoint, side: int) -> BatchedDatapoint:
@@ -64,6 +133,6 @@ def shrink(batch: BatchedDatapoint, side: int) -> BatchedDatapoint:
     return replace(batch, img_batch=pictures)
 
 
-def describe_batch(batch: BatchedDatapoint) -> str:
+def describe_batch(batch: TinyBatch) -> str:
     """The phrases of a batch, for error messages."""
-    return "[" + ", ".join(batch.find_text_batch) + "]"
+    return "[" + ", ".join(batch.datapoint.find_text_batch) + "]"

@@ -24,6 +24,8 @@ class TinyRecipe:
         box_side: width and height of the initial reference boxes, share of the picture.
         position_scale: factor on the sine-cosine position table.
         local_bias: output weight of the units that keep queries inside their boxes.
+        text_phrases, text_share: batch and share of the stage of the text encoder alone.
+        cell_weight, word_weight: of what trunk and text encoder know, in all later stages.
         memory_weight, memory_limit: penalty on the mean square of the encoder memory.
         o2m_weight: of the one-to-many branch, where the model has one.
     """
@@ -32,12 +34,16 @@ class TinyRecipe:
     phrases: int = 2
     trunk_images: int = 32
     trunk_share: float = 0.16
+    text_phrases: int = 128
+    text_share: float = 0.02
     coarse_side: int = 96
     coarse_share: float = 0.24
     simple_share: float = 0.15
     box_side: float = 0.27
     position_scale: float = 0.5
     local_bias: float = -8.0
+    cell_weight: float = 20.0
+    word_weight: float = 5.0
     memory_weight: float = 0.05
     memory_limit: float = 1.0
     bbox: float = 5.0

@@ -36,6 +36,20 @@ class StoredScene:
     level: int
 
 
+@dataclass(frozen=True)
+class DrawnBatch:
+    """What a batch is packed from, lists of one entry per picture but for the questions.
+
+    images: uint8 [R, R, 3] and tone curve [256, 3] or None; label_maps: uint8 [R, R], 0 =
+    background, k = object k - 1; attributes: int8 [n, 3] (colour, shape, pattern) per picture.
+    """
+
+    images: list[tuple[np.ndarray, np.ndarray | None]]
+    label_maps: list[np.ndarray]
+    attributes: list[np.ndarray]
+    questions: list[Question]
+
+
 class SceneFolder:
     """Memory-mapped access to the shards that ``prerender`` wrote."""
 
@@ -142,10 +156,18 @@ class SceneBatches:
 
     def batch(self, step: int, level: int | None = None) -> BatchedDatapoint:
         """The batch of one step; ``level`` overrides the curriculum."""
+        return self.pack(self.draw(step, level))
+
+    def pack(self, drawn: DrawnBatch) -> BatchedDatapoint:
+        """The tensors of a drawn batch."""
+        return assemble(drawn.images, drawn.label_maps, drawn.questions, self.mask_size)
+
+    def draw(self, step: int, level: int | None = None) -> DrawnBatch:
+        """Pictures, labels and questions of one step; ``level`` overrides the curriculum."""
         if level is None:
             level = 0 if step < self.simple_steps else 1
         rng = np.random.default_rng((self.seed, step, 7))
-        images, label_maps, questions = [], [], []
+        drawn = DrawnBatch([], [], [], [])
         for position, row in enumerate(self._scene_rows(step, level)):
             scene = self.scenes[row]
             image, labels, boxes = scene.image, scene.labels, scene.boxes
@@ -153,12 +175,13 @@ class SceneBatches:
             if self.augment:
                 image, labels, boxes = orient(image, labels, boxes, random_orientation(rng))
                 curve = tone_curve(rng)
-            images.append((image, curve))
-            label_maps.append(labels)
+            drawn.images.append((image, curve))
+            drawn.label_maps.append(labels)
+            drawn.attributes.append(scene.attributes)
             for query in self._queries(scene.attributes, level, rng):
                 box = None if query.box_object is None else noisy_box(boxes[query.box_object], rng)
-                questions.append(Question(position, query.text, query.targets, boxes, box))
-        return assemble(images, label_maps, questions, self.mask_size)
+                drawn.questions.append(Question(position, query.text, query.targets, boxes, box))
+        return drawn
 
     def _scene_rows(self, step: int, level: int) -> list[int]:
         """Rows of this step: each epoch is a fresh permutation of the level's scenes."""

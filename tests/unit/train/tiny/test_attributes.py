@@ -19,6 +19,7 @@ from sam3.train.tiny.attributes import (
     AttributeBatch,
     AttributeBatches,
     AttributeClassifier,
+    CellHead,
     attribute_loss,
 )
 
@@ -74,7 +75,7 @@ def test_classifier_reaches_the_trunk(batch: AttributeBatch) -> None:
         config=presets.SAM3_TINY, device="cpu", load_from_HF=False, eval_mode=False
     )
     trunk = model.backbone.vision_backbone.trunk
-    classifier = AttributeClassifier(trunk, presets.SAM3_TINY.vision.embed_dim)
+    classifier = AttributeClassifier(trunk, CellHead(presets.SAM3_TINY.vision.embed_dim))
     outputs = classifier(batch)
     cells = GRID * CELLS_PER_PATCH
     assert [tuple(o.shape) for o in outputs] == [(3, count, cells, cells) for count in CLASSES]

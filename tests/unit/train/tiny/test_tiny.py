@@ -12,9 +12,10 @@ from torch import nn
 
 from sam3.layers.mlp import MLP
 from sam3.model.detr.box_bias import log_offsets
+from sam3.train.tiny.attributes import CLASSES
 from sam3.train.tiny.command import main
 from sam3.train.tiny.initialise import grid_boxes, make_bias_local, sine_cosine_table
-from sam3.train.tiny.objective import TinyObjective
+from sam3.train.tiny.objective import TinyBatch, TinyObjective, TinyOutputs
 from sam3.train.tiny.recipe import TinyRecipe
 
 
@@ -60,11 +61,15 @@ def test_memory_penalty(scale: float, penalty: float) -> None:
         def forward(self, outputs: object, targets: object) -> dict[str, torch.Tensor]:
             return {"core_loss": torch.zeros(())}
 
-    class Batch:
+    class Datapoint:
         find_targets: tuple = ()
 
-    outputs = [[{"encoder_hidden_states": torch.full((4, 2, 8), scale)}]]
-    losses = TinyObjective(NoLoss(), TinyRecipe())(outputs, Batch())  # type: ignore[arg-type]
+    stages = [[{"encoder_hidden_states": torch.full((4, 2, 8), scale)}]]
+    cells = tuple(torch.zeros(1, n, 2, 2) for n in CLASSES)
+    outputs = TinyOutputs(stages, cells, tuple(torch.zeros(1, n) for n in CLASSES))
+    batch = TinyBatch(Datapoint(), torch.ones(1, 3, 2, 2).long(), torch.ones(1, 3).long())  # type: ignore[arg-type]
+    recipe = TinyRecipe(cell_weight=0.0, word_weight=0.0)
+    losses = TinyObjective(NoLoss(), recipe)(outputs, batch)
     assert float(losses["core_loss"]) == pytest.approx(penalty)
     assert float(losses["memory_energy"]) == pytest.approx(scale**2)
 
@@ -74,7 +79,7 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--scenes", "24", "--images", "2", "--checkpoint-minutes"]
     assert main([*options, "0", "--steps", "3"]) == 0
     assert main([*options, "0", "--steps", "5", "--resume"]) == 0
-    assert (tmp_path / "trunk" / "latest.pt").exists() and (tmp_path / "coarse").exists()
+    assert all((tmp_path / stage / "latest.pt").exists() for stage in ("text", "trunk", "coarse"))
     exported = tmp_path / "sam3_tiny.safetensors"
     assert 1e6 < exported.stat().st_size <= 10e6
     evaluations = [
@@ -90,11 +95,9 @@ def test_command_trains_resumes_and_exports(tmp_path: Path) -> None:
     assert model.config.name == "sam3-tiny"
     more = tmp_path / "more"
     options[1] = str(more)
-    assert (
-        main([*options, "0", "--steps", "1", "--start", str(exported), "--trunk-share", "0"]) == 0
-    )
-    assert not (more / "coarse").exists()
-    assert not (more / "trunk").exists()
+    options += ["0", "--steps", "1", "--start", str(exported)]
+    assert main([*options, "--trunk-share", "0", "--text-share", "0"]) == 0
+    assert not any((more / stage).exists() for stage in ("text", "trunk", "coarse"))
     start = load_file(exported)["transformer.decoder.query_embed.weight"].float()
     moved = load_file(more / exported.name)["transformer.decoder.query_embed.weight"].float()
     assert 0 < (moved - start).abs().max() < 0.01
