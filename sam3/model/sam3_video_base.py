@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..config.video import VideoRules
 from ..perflib.distributed import Collective, collective_for, world_from_env
 from .video.apply import apply_plan, frame_masks
-from .video.associate import Association, associate, pairwise_iou
+from .video.associate import associate, pairwise_iou
 from .video.confirm import MaskletConfirmationStatus, update_confirmation
 from .video.detect import detect, device_of
 from .video.metadata import Rank0Metadata, TrackMetadata
@@ -181,15 +182,21 @@ class Sam3VideoBase(nn.Module):
 
     def _associate_det_trk(
         self, det_masks: Tensor, det_scores: Any, trk_masks: Tensor, trk_obj_ids: Any
-    ) -> Association:
-        """Match detections [D, h, w] and tracks [N, h, w] (logits) by the rules of this model."""
+    ) -> tuple[list[int], list[int], dict[int, list[int]], dict[int, int], list[int]]:
+        """Match detections [D, h, w] and tracks [N, h', w'] (logits) by the rules of this model.
+
+        det_scores: [D] in 0..1; trk_obj_ids: [N]. Returns new detections, unmatched ids, detection
+        -> overlapped ids, id -> confident detection, ids without a pixel (``video.associate``).
+        """
         ious, has_pixels = pairwise_iou(det_masks, trk_masks)
         scores = torch.as_tensor(det_scores, dtype=torch.float32).cpu().numpy()
-        return associate(
-            ious,
-            scores,
-            has_pixels,
-            trk_obj_ids,
-            self.rules.association,
-            self.rules.recondition,
+        ids = np.asarray(trk_obj_ids, np.int64)
+        rules = self.rules
+        found = associate(ious, scores, has_pixels, ids, rules.association, rules.recondition)
+        return (
+            found.new_dets,
+            found.unmatched_ids,
+            found.det_to_ids,
+            found.high_conf,
+            found.empty_ids,
         )

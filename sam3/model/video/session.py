@@ -126,8 +126,8 @@ class VideoSession(ItemAccess):
             )
         return index
 
-    def frame_inputs(self, frame_idx: int, reverse: bool, *, count_all: bool = True) -> FrameInputs:
-        """What to run a frame with; ``count_all=False`` is for its features alone."""
+    def frame_inputs(self, frame_idx: int, reverse: bool) -> FrameInputs:
+        """What to run a frame with."""
         prompt = self.per_frame_geometric_prompt[frame_idx]
         return FrameInputs(
             frame_idx=frame_idx,
@@ -137,7 +137,7 @@ class VideoSession(ItemAccess):
             geometric_prompt=self.constants["empty_geometric_prompt"] if prompt is None else prompt,
             feature_cache=self.feature_cache,
             video_size=self.video_size,
-            allow_new=count_all and (self.text_prompt is not None or prompt is not None),
+            allow_new=self.text_prompt is not None or prompt is not None,
             limit_objects=not self.is_image_only,
         )
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sam3.config.video import AssociationConfig, ReconditionConfig, VideoRules
+from sam3.model.sam3_video_base import Sam3VideoBase
 from sam3.model.video.associate import associate, pairwise_iou
 from sam3.model.video.confirm import update_confirmation
 from sam3.model.video.hotstart import process_hotstart
@@ -30,17 +31,17 @@ def each(name):
 def test_associate(case):
     det = rect_logits(case["size_det"], case["det"])
     trk = rect_logits(case["size_trk"], case["trk"])
-    rules = VideoRules.from_keywords(case["cfg"]).association
-    assert isinstance(rules, AssociationConfig)
-    ious, has_pixels = pairwise_iou(det, trk)
+    model = Sam3VideoBase(torch.nn.Identity(), torch.nn.Identity(), **case["cfg"])
     scores = np.array(case["scores"], np.float32)
-    found = associate(ious, scores, has_pixels, case["ids"], rules, ReconditionConfig())
+    new, unmatched, matches, high_conf, empty = model._associate_det_trk(
+        det, scores, trk, case["ids"]
+    )
     out = case["out"]
-    assert found.new_dets == out["new_det"]
-    assert found.unmatched_ids == out["unmatched_trk"]
-    assert found.det_to_ids == {int(k): v for k, v in out["det_to_trk"].items()}
-    assert found.high_conf == {int(k): v for k, v in out["high_conf"].items()}
-    assert found.empty_ids == out["empty_trk"]
+    assert new == out["new_det"]
+    assert unmatched == out["unmatched_trk"]
+    assert matches == {int(k): v for k, v in out["det_to_trk"].items()}
+    assert high_conf == {int(k): v for k, v in out["high_conf"].items()}
+    assert empty == out["empty_trk"]
 
 
 @each("recent_occlusion")
