@@ -293,8 +293,8 @@ class InferenceState(ItemAccess):
 
     def input_frames(self) -> set[int]:
         """Frames where any object has points or a mask."""
-        per_object = (*self.point_inputs_per_obj.values(), *self.mask_inputs_per_obj.values())
-        return {t for frames in per_object for t in frames}
+        clicked = {t for frames in self.point_inputs_per_obj.values() for t in frames}
+        return clicked | {t for frames in self.mask_inputs_per_obj.values() for t in frames}
 
     def cond_frames(self) -> list[int]:
         """Conditioning frames in ascending order, with those that left the memory bank."""
