@@ -30,7 +30,7 @@ Command = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs to know; picklable. build(device=..., **keywords) makes the model."""
+    """What a worker needs to know; picklable. ``build(device=..., **keywords)`` makes the model."""
 
     rank: int
     world_size: int
@@ -65,9 +65,10 @@ class WorkerPool:
         self._processes: list[Any] = []
         self._commands: list[Any] = []
         port = _free_port()
-        os.environ.update(_environment(0, self.world_size, port))
+        if self.world_size > 1:
+            os.environ.update(_environment(0, self.world_size, port))
         try:
-            self.model = build(device=device_of_rank(ordinals[0]), **keywords)
+            self.model = build(**_placed(keywords, ordinals[0], self.world_size))
             setups = [
                 WorkerSetup(
                     rank,
@@ -145,7 +146,7 @@ def worker_main(setup: WorkerSetup, commands: Any, results: Any) -> None:
 
     os.environ.update(_environment(setup.rank, setup.world_size, setup.port))
     device = device_of_rank(setup.ordinal)
-    model = setup.build(device=device, **setup.keywords)
+    model = setup.build(**_placed(setup.keywords, setup.ordinal, setup.world_size))
     predictor = Sam3VideoPredictor(model=model, **setup.predictor_keywords)
     results.put(("load_model", os.getpid()))
     join_group(device)
@@ -186,6 +187,18 @@ def follow(predictor: Any, streams: dict[str, Iterator[Any]], command: Command) 
             stream.close()
     else:
         raise ValueError(f"unknown command {kind!r}")
+
+
+def _placed(keywords: dict[str, Any], ordinal: int, world_size: int) -> dict[str, Any]:
+    """The builder's keywords with this process's device; alone without CUDA, the builder picks."""
+    if "device" in keywords:
+        if world_size > 1:
+            raise InputError(
+                "gpus_to_use chooses the devices of several processes; leave out device"
+            )
+        return keywords
+    device = device_of_rank(ordinal)
+    return keywords if world_size == 1 and device.type == "cpu" else {**keywords, "device": device}
 
 
 def _environment(rank: int, world_size: int, port: int) -> dict[str, str]:
