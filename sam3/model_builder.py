@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .builders.interactive import assemble_interactive_predictor
 from .checkpoint import RawCheckpoint, load_image_weights, read_checkpoint
 from .config import Sam3ImageConfig, presets
 from .errors import CheckpointFormatError, DeviceError
@@ -49,6 +50,8 @@ def build_sam3_image_model(
     bpe_path: CLIP vocabulary, by default the bundled one. device: where the model goes; None picks
     CUDA, then MPS, then CPU. checkpoint_path: any supported file (``sam3.checkpoint``); without one
     ``load_from_HF`` fetches ``facebook/sam3``, and ``load_from_HF=False`` leaves random weights.
+    enable_inst_interactivity: also build the tracker's heads, for ``predict_inst``; the file must
+    have them.
     config: by default the one in the file, else the released model. precision: "fp32", "bf16",
     "fp16", "auto" or a policy. matcher: used by training (``eval_mode=False``).
 
@@ -57,11 +60,6 @@ def build_sam3_image_model(
     """
     device = pick_device(device)
     policy = resolve_precision(precision, device)
-    if enable_inst_interactivity:
-        raise NotImplementedError(
-            "enable_inst_interactivity needs the SAM heads, which this version does not have yet;"
-            " use text, box and point prompts of Sam3Processor"
-        )
     if checkpoint_path is None and load_from_HF:
         from .checkpoint.resolve import resolve_model
 
@@ -70,7 +68,11 @@ def build_sam3_image_model(
     config = config or _config_of(raw)
     with torch.device("cpu" if raw is None else "meta"):
         model = assemble_image_model(
-            config, bpe_path=bpe_path, enable_segmentation=enable_segmentation, matcher=matcher
+            config,
+            bpe_path=bpe_path,
+            enable_segmentation=enable_segmentation,
+            enable_inst_interactivity=enable_inst_interactivity,
+            matcher=matcher,
         )
     if raw is not None:
         report = load_image_weights(model, raw, dtype_for=policy.dtype_for, device=device)
@@ -144,13 +146,16 @@ def assemble_image_model(
     *,
     bpe_path: str | Path | None = None,
     enable_segmentation: bool = True,
+    enable_inst_interactivity: bool = False,
     matcher: Any = None,
 ) -> Sam3Image:
     """The module tree of ``config`` on the default device, with initial weights."""
     c = config
     return Sam3Image(
         backbone=SAM3VLBackbone(
-            visual=_vision_backbone(c), text=_text_encoder(c, bpe_path), scalp=c.neck.scalp
+            visual=_vision_backbone(c, add_sam2_neck=enable_inst_interactivity),
+            text=_text_encoder(c, bpe_path),
+            scalp=c.neck.scalp,
         ),
         transformer=TransformerWrapper(_fusion_encoder(c), _decoder(c), c.d_model),
         input_geometry_encoder=_geometry_encoder(c),
@@ -168,12 +173,15 @@ def assemble_image_model(
                 out_norm=nn.LayerNorm(c.d_model),
             ),
         ),
+        inst_interactive_predictor=(
+            assemble_interactive_predictor(c) if enable_inst_interactivity else None
+        ),
         matcher=matcher,
         config=config,
     )
 
 
-def _vision_backbone(c: Sam3ImageConfig) -> Sam3DualViTDetNeck:
+def _vision_backbone(c: Sam3ImageConfig, add_sam2_neck: bool = False) -> Sam3DualViTDetNeck:
     v = c.vision
     trunk = ViT(
         img_size=v.img_size,
@@ -188,7 +196,11 @@ def _vision_backbone(c: Sam3ImageConfig) -> Sam3DualViTDetNeck:
         global_att_blocks=v.global_blocks,
     )
     return Sam3DualViTDetNeck(
-        trunk, _sine(c, v.img_size), d_model=c.d_model, scale_factors=c.neck.scale_factors
+        trunk,
+        _sine(c, v.img_size),
+        d_model=c.d_model,
+        scale_factors=c.neck.scale_factors,
+        add_sam2_neck=add_sam2_neck,
     )
 
 

@@ -13,7 +13,12 @@ import torch
 
 from .errors import DeviceError, InputError
 
-FP32_ISLANDS = ("transformer.decoder.", "dot_prod_scoring.", "geometry_encoder.")
+FP32_ISLANDS = (
+    "transformer.decoder.",
+    "dot_prod_scoring.",
+    "geometry_encoder.",
+    "inst_interactive_predictor.",
+)
 """Module prefixes kept in float32: box refinement, scores and prompt coordinates need it."""
 
 CHOICES = ("auto", "fp32", "bf16", "fp16")

@@ -10,6 +10,7 @@ from ..model.sam1_task_predictor import SAM3InteractiveImagePredictor
 from ..sam.mask_decoder import MaskDecoder
 from ..sam.prompt_encoder import PromptEncoder
 from ..sam.transformer import TwoWayTransformer
+from .tracker import assemble_tracker
 
 
 def assemble_interactive_predictor(
@@ -17,11 +18,14 @@ def assemble_interactive_predictor(
 ) -> SAM3InteractiveImagePredictor:
     """The predictor that goes with an image model, on the default device, with initial weights.
 
-    tracker: sizes of the tracker it uses, by default those of the preset of the same name. Of
-    the tracker only the heads are built.
+    tracker: sizes of the tracker it uses, by default those of the preset of the same name. The
+    whole tracker is built, without a backbone, so that a file's weights are all in use and can be
+    shared with a video model. SAM 3.1 has another tracker; of it only the heads are built.
     """
     tracker = tracker or tracker_config_for(config)
-    return SAM3InteractiveImagePredictor(assemble_interactive_heads(tracker))
+    if tracker.name == presets.SAM31_IMAGE.name:
+        return SAM3InteractiveImagePredictor(assemble_interactive_heads(tracker))
+    return SAM3InteractiveImagePredictor(assemble_tracker(tracker, memory_selection=False))
 
 
 def tracker_config_for(config: Sam3ImageConfig) -> Sam3TrackerConfig:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from sam3.builders.interactive import assemble_interactive_predictor, tracker_config_for
 from sam3.checkpoint import save_checkpoint
 from sam3.config import presets
-from sam3.errors import CheckpointFormatError, DeviceError
+from sam3.errors import CheckpointFormatError, CheckpointMismatchError, DeviceError
 from sam3.model.data_misc import FindStage
 from sam3.model_builder import (
     assemble_image_model,
@@ -69,9 +72,43 @@ def test_missing_device_is_an_error():
     assert pick_device("cpu").type == "cpu"
 
 
-def test_interactivity_says_what_to_do():
-    with pytest.raises(NotImplementedError, match="Sam3Processor"):
-        build_sam3_image_model(load_from_HF=False, device="cpu", enable_inst_interactivity=True)
+def test_interactive_model_comes_back_the_same(tmp_path):
+    torch.manual_seed(0)
+    options = {"device": "cpu", "enable_inst_interactivity": True}
+    model = build_sam3_image_model(config=presets.SAM3_TINY, load_from_HF=False, **options)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(model, path)
+    loaded = build_sam3_image_model(checkpoint_path=path, **options).state_dict()
+    assert loaded.keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+    without = build_sam3_image_model(checkpoint_path=path, device="cpu")
+    assert without.inst_interactive_predictor is None
+
+
+def test_interactivity_needs_the_weights_in_the_file(tiny, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(tiny, path)
+    with pytest.raises(CheckpointMismatchError, match="missing.*sam2_convs"):
+        build_sam3_image_model(checkpoint_path=path, device="cpu", enable_inst_interactivity=True)
+
+
+def test_heads_of_other_versions():
+    """SAM 3.1: heads without memory and without a sigmoid on the predicted IoU."""
+    with torch.device("meta"):
+        old = assemble_interactive_predictor(presets.SAM3_IMAGE)
+        new = assemble_interactive_predictor(presets.SAM31_IMAGE)
+    assert old.model.sam_mask_decoder.iou_prediction_use_sigmoid
+    assert not new.model.sam_mask_decoder.iou_prediction_use_sigmoid
+    assert len(new.state_dict()) == 157 and len(old.state_dict()) == 309
+    assert new.state_dict().keys() < old.state_dict().keys()
+
+
+def test_sizes_follow_the_image_model():
+    """An image configuration without a tracker preset: heads that fit its features."""
+    config = replace(presets.SAM3_TINY, name="my own")
+    found = tracker_config_for(config)
+    assert (found.image_size, found.grid, found.d_model) == (144, 12, 64)
 
 
 def test_released_names_and_counts():

@@ -10,6 +10,8 @@ from sam3.checkpoint import describe, load_image_weights, save_checkpoint, to_hu
 from sam3.config import presets
 from sam3.model_builder import assemble_image_model, build_sam3_image_model
 
+PREDICTOR = "inst_interactive_predictor.model."
+
 
 @pytest.fixture(scope="module")
 def tiny():
@@ -23,6 +25,28 @@ def test_released_model_has_exactly_the_published_names(names):
     found = {name: (list(t.shape), str(t.dtype)) for name, t in state.items()}
     assert found == {name: (shape, f"torch.{dtype}") for name, shape, dtype in names["image"]}
     assert len(found) == 1134
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1"])
+def test_interactive_model_has_exactly_the_published_names(names, version):
+    preset = presets.SAM3_IMAGE if version == "3.0" else presets.SAM31_IMAGE
+    with torch.device("meta"):
+        state = assemble_image_model(preset, enable_inst_interactivity=True).state_dict()
+    entries = names["image"] + names["image_interactive_extra"]
+    if version == "3.1":
+        heads = ("sam_", "mask_downsample", "obj_ptr_proj", "no_mem_embed")
+        entries = [
+            entry
+            for entry in entries
+            if "convs.3." not in entry[0]
+            and (
+                not entry[0].startswith(PREDICTOR)
+                or entry[0].removeprefix(PREDICTOR).startswith(heads)
+            )
+        ]
+    expected = {name: (shape, f"torch.{dtype}") for name, shape, dtype in entries}
+    assert {n: (list(t.shape), str(t.dtype)) for n, t in state.items()} == expected
+    assert len(expected) == (1465 if version == "3.0" else 1130 + 157 + 18)
 
 
 def weights_of(model):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sam3.model.interactive_heads import InteractiveHeads
+from sam3.builders.tracker import assemble_tracker
+from sam3.config import presets
 from sam3.model.sam1_task_predictor import SAM3InteractiveImagePredictor
-from sam3.sam.mask_decoder import MaskDecoder
-from sam3.sam.prompt_encoder import PromptEncoder
-from sam3.sam.transformer import TwoWayTransformer
 from tests.support import golden
 from tests.support.golden_video import StubBackbone, fill, synthetic_image
 
@@ -27,20 +25,9 @@ def gold():
 
 @pytest.fixture(scope="module")
 def heads():
-    """The released sizes; the weights' names, and so their values, are a tracker's."""
-    decoder = MaskDecoder(
-        transformer_dim=256,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=256, num_heads=8, mlp_dim=2048),
-        use_high_res_features=True,
-        iou_prediction_use_sigmoid=True,
-        dynamic_multimask_via_stability=True,
-        pred_obj_scores=True,
-        pred_obj_scores_mlp=True,
-        use_multimask_token_for_obj_ptr=True,
-    )
-    encoder = PromptEncoder(256, (72, 72), (1008, 1008), mask_in_chans=16)
+    """The released tracker."""
     model = fill(
-        InteractiveHeads(encoder, decoder, image_size=1008),
+        assemble_tracker(presets.SAM3_TRACKER, memory_selection=False),
         {"sam_mask_decoder.pred_obj_score_head.layers.2.bias": 3.0},
     )
     model.backbone = StubBackbone(S)
