@@ -1,6 +1,7 @@
 """Builders: configuration to modules, checkpoint to weights; the only place that maps them.
 
-Entry point :func:`build_sam3_image_model`.
+Entry points :func:`build_sam3_image_model`, :func:`build_tracker`, and (in ``builders/video.py``)
+``build_sam3_video_model`` and ``build_sam3_video_predictor``.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ import torch
 from torch import nn
 
 from .builders.interactive import assemble_interactive_predictor
-from .checkpoint import RawCheckpoint, load_image_weights, read_checkpoint
-from .config import Sam3ImageConfig, presets
+from .builders.tracker import assemble_tracker
+from .checkpoint import (
+    RawCheckpoint,
+    load_image_weights,
+    load_tracker_weights,
+    read_checkpoint,
+)
+from .config import Sam3ImageConfig, Sam3TrackerConfig, presets
 from .errors import CheckpointFormatError, DeviceError
 from .layers.mlp import MLP
 from .model.decoder import TransformerDecoder, TransformerDecoderLayer
@@ -24,6 +31,7 @@ from .model.model_misc import DotProductScoring, MultiheadAttentionWrapper, Tran
 from .model.necks import Sam3DualViTDetNeck
 from .model.position_encoding import PositionEmbeddingSine
 from .model.sam3_image import Sam3Image
+from .model.sam3_tracking_predictor import Sam3TrackerPredictor
 from .model.text_encoder_ve import VETextEncoder
 from .model.tokenizer_ve import SimpleTokenizer
 from .model.vitdet import ViT
@@ -65,7 +73,7 @@ def build_sam3_image_model(
 
         checkpoint_path = resolve_model("sam3")
     raw = None if checkpoint_path is None else read_checkpoint(checkpoint_path)
-    config = config or _config_of(raw)
+    config = config or config_of(raw)
     with torch.device("cpu" if raw is None else "meta"):
         model = assemble_image_model(
             config,
@@ -83,6 +91,50 @@ def build_sam3_image_model(
     if compile:
         compile_image_model(model)
     return model.train(not eval_mode)
+
+
+def build_tracker(
+    apply_temporal_disambiguation: bool,
+    with_backbone: bool = False,
+    compile_mode: str | None = None,
+    *,
+    config: Sam3TrackerConfig | None = None,
+    image_config: Sam3ImageConfig | None = None,
+    device: torch.device | str | None = None,
+    checkpoint_path: str | Path | None = None,
+) -> Sam3TrackerPredictor:
+    """Build the tracker, in evaluation mode.
+
+    apply_temporal_disambiguation: choose memories by their worth. with_backbone: also the image
+    model that makes its features (sizes ``image_config``, by default the preset of the tracker's
+    name); without it features are passed in. compile_mode: mode of ``torch.compile`` for the
+    vision trunk. config: by default the released tracker. device: as for the image model.
+    checkpoint_path: any supported SAM 3.0 file; without one the weights are random. Nothing is
+    fetched, and no precision is switched on.
+
+    Raises as :func:`build_sam3_image_model`.
+    """
+    device = pick_device(device)
+    config = config or presets.SAM3_TRACKER
+    with torch.device("cpu" if checkpoint_path is None else "meta"):
+        backbone = None
+        if with_backbone:
+            image = image_config or presets.get(config.name)
+            visual = _vision_backbone(image, add_sam2_neck=True)
+            backbone = SAM3VLBackbone(visual=visual, text=None, scalp=image.neck.scalp)
+        model = assemble_tracker(
+            config, memory_selection=apply_temporal_disambiguation, backbone=backbone
+        )
+    if checkpoint_path is not None:
+        load_tracker_weights(model, checkpoint_path, device=device)
+        materialize_buffers(model, device)
+    model.to(device)
+    if backbone is not None and compile_mode is not None:
+        from .perflib.compile import compile_wrapper
+
+        trunk = backbone.vision_backbone.trunk
+        trunk.forward = compile_wrapper(trunk.forward, mode=compile_mode, fullgraph=True)
+    return model.eval()
 
 
 def pick_device(device: torch.device | str | None = None) -> torch.device:
@@ -122,7 +174,8 @@ def compile_image_model(model: Sam3Image) -> None:
         )
 
 
-def _config_of(raw: RawCheckpoint | None) -> Sam3ImageConfig:
+def config_of(raw: RawCheckpoint | None) -> Sam3ImageConfig:
+    """The image configuration in a file's metadata, or the preset that its names tell."""
     if raw is None:
         return presets.SAM3_IMAGE
     if raw.config is not None:
@@ -147,13 +200,21 @@ def assemble_image_model(
     bpe_path: str | Path | None = None,
     enable_segmentation: bool = True,
     enable_inst_interactivity: bool = False,
+    add_sam2_neck: bool = False,
+    model_class: type[Sam3Image] = Sam3Image,
     matcher: Any = None,
+    **keywords: Any,
 ) -> Sam3Image:
-    """The module tree of ``config`` on the default device, with initial weights."""
+    """The module tree of ``config`` on the default device, with initial weights.
+
+    add_sam2_neck: build the tracker's pyramid, too. model_class, keywords: what to build of the
+    parts, and its further keywords.
+    """
     c = config
-    return Sam3Image(
+    with_neck = enable_inst_interactivity or add_sam2_neck
+    return model_class(
         backbone=SAM3VLBackbone(
-            visual=_vision_backbone(c, add_sam2_neck=enable_inst_interactivity),
+            visual=_vision_backbone(c, add_sam2_neck=with_neck),
             text=_text_encoder(c, bpe_path),
             scalp=c.neck.scalp,
         ),
@@ -178,6 +239,7 @@ def assemble_image_model(
         ),
         matcher=matcher,
         config=config,
+        **keywords,
     )
 
 
@@ -286,3 +348,15 @@ def _segmentation_head(c: Sam3ImageConfig) -> UniversalSegmentationHead:
         pixel_decoder=PixelDecoder(c.d_model, stages, num_groups=c.segmentation.group_norm_groups),
         cross_attend_prompt=MultiheadAttentionWrapper(c.d_model, c.num_heads),
     )
+
+
+# The video model's builders stand on this module, so they are found when they are asked for.
+_VIDEO = ("assemble_video_model", "build_sam3_video_model", "build_sam3_video_predictor")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VIDEO:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .builders import video
+
+    return getattr(video, name)
