@@ -66,3 +66,15 @@ def open_session(model: Sam3VideoInferenceWithInstanceInteractivity, frames: int
 def build_scripted(device: Any = None, **keywords: Any) -> Any:
     """``scripted_model`` as a builder that worker processes can find by name."""
     return scripted_model(**keywords)
+
+
+def build_tiny(device: Any = "cpu") -> Any:
+    """The small video model with the same random weights in every process."""
+    from sam3.config import presets
+    from sam3.model_builder import build_sam3_video_model
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return build_sam3_video_model(
+            config=presets.SAM3_TINY_VIDEO, load_from_HF=False, device=device
+        )
