@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "build_sam3_image_model": ".model_builder",
+    "build_sam3_video_model": ".model_builder",
+    "build_sam3_video_predictor": ".model_builder",
     "Sam3Processor": ".model.sam3_image_processor",
     "Sam3Error": ".errors",
 }
