@@ -25,16 +25,21 @@ from ..loss.base import CORE_LOSS_KEY
 ATTRIBUTES = ("colour", "shape", "pattern")
 CLASSES = tuple(len(names) + 1 for names in (COLOUR_NAMES, SHAPE_NAMES, PATTERN_NAMES))
 CELLS_PER_PATCH = 2  # along a side
-IGNORED = -100  # cells of background, which only the shape classifier must tell apart
 BACKGROUND_WEIGHT = 0.1  # nine of ten cells are background
+TYPICAL_CELLS = 16  # of an object; its cells weigh 1
 
 
 @dataclass(frozen=True)
 class AttributeBatch:
-    """images [B, 3, R, R] float32 normalised; classes [B, 3, S, S] int64, 0 = background."""
+    """Pictures and what their cells show.
+
+    images [B, 3, R, R] float32 normalised; classes [B, 3, S, S] int64, 0 = background;
+    weights [B, S, S] float32 of the cells in the loss.
+    """
 
     images: Tensor
     classes: Tensor
+    weights: Tensor
 
 
 class AttributeBatches:
@@ -48,29 +53,34 @@ class AttributeBatches:
         """Batch ``number``; ``progress`` makes no difference."""
         rng = np.random.default_rng((self.seed, number, 13))
         rows = rng.integers(len(self.scenes), size=self.images)
-        pictures, classes = zip(*(self._draw(int(row), rng) for row in rows), strict=True)
-        return AttributeBatch(
-            torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(classes))
-        )
+        drawn = zip(*(self._draw(int(row), rng) for row in rows), strict=True)
+        return AttributeBatch(*(torch.from_numpy(np.stack(arrays)) for arrays in drawn))
 
-    def _draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         scene = self.scenes[row]
         image, labels, _ = orient(scene.image, scene.labels, scene.boxes, random_orientation(rng))
         curve = tone_curve(rng)
         planes = [np.take(curve[:, c], np.ascontiguousarray(image[..., c])) for c in range(3)]
-        return np.stack(planes), cell_classes(labels, scene.attributes, self.cells)
+        return np.stack(planes), *cell_targets(labels, scene.attributes, self.cells)
 
 
-def cell_classes(labels: np.ndarray, attributes: np.ndarray, cells: int) -> np.ndarray:
-    """Colour, shape and pattern at the middle of each cell, 0 = background.
+def cell_targets(
+    labels: np.ndarray, attributes: np.ndarray, cells: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Colour, shape and pattern at the middle of each cell, 0 = background, and its weight.
 
-    labels [R, R] (k = object k - 1), attributes [n, 3] -> [3, cells, cells] int64.
+    A phrase asks about small and large objects alike, so an object's weight grows with the root
+    of its cells only. labels [R, R] (k = object k - 1), attributes [n, 3] -> classes
+    [3, cells, cells] int64, weights [cells, cells] float32.
     """
     side = labels.shape[0] // cells
     centres = labels[side // 2 :: side, side // 2 :: side][:cells, :cells]
     table = np.zeros((len(attributes) + 1, 3), dtype=np.int64)
     table[1:] = attributes.astype(np.int64) + 1
-    return table[centres].transpose(2, 0, 1)
+    counts = np.bincount(centres.ravel(), minlength=len(table)).clip(min=1)
+    weights = np.sqrt(TYPICAL_CELLS / counts, dtype=np.float32)
+    weights[0] = BACKGROUND_WEIGHT
+    return table[centres].transpose(2, 0, 1), weights[centres]
 
 
 class CellHead(nn.Module):
@@ -101,19 +111,24 @@ class AttributeClassifier(nn.Module):
 
 def attribute_loss(outputs: tuple[Tensor, ...], batch: AttributeBatch) -> dict[str, Tensor]:
     """:func:`cell_loss` of a batch, for the trainer."""
-    return cell_loss(outputs, batch.classes)
+    return cell_loss(outputs, batch.classes, batch.weights)
 
 
-def cell_loss(outputs: tuple[Tensor, ...], cells: Tensor) -> dict[str, Tensor]:
-    """Mean cross-entropies and accuracies; colour and pattern only where an object is."""
+def cell_loss(outputs: tuple[Tensor, ...], cells: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Weighted mean cross-entropies and accuracies; colour and pattern only where an object is.
+
+    Accuracies count cells of objects. Without any object, what needs one is 0.
+    """
     losses: dict[str, Tensor] = {}
     for name, logits, classes in zip(ATTRIBUTES, outputs, cells.unbind(1), strict=True):
-        object_cells = classes > 0
-        weight = logits.new_ones(logits.shape[1])
-        weight[0] = BACKGROUND_WEIGHT
-        wanted = classes if name == "shape" else classes.masked_fill(~object_cells, IGNORED)
-        losses[f"loss_{name}"] = F.cross_entropy(logits, wanted, weight, ignore_index=IGNORED)
-        right = (logits.argmax(1) == classes)[object_cells]
-        losses[f"{name}_accuracy"] = right.float().mean()
+        on_object = weights * (classes > 0)
+        counted = weights if name == "shape" else on_object
+        costs = F.cross_entropy(logits, classes, reduction="none")
+        losses[f"loss_{name}"] = _mean(costs, counted)
+        losses[f"{name}_accuracy"] = _mean((logits.argmax(1) == classes).float(), on_object)
     losses[CORE_LOSS_KEY] = torch.stack([losses[f"loss_{name}"] for name in ATTRIBUTES]).sum()
     return losses
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=BACKGROUND_WEIGHT)

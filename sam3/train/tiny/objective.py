@@ -15,7 +15,7 @@ from ...model.data_misc import BatchedDatapoint
 from ...model.sam3_image import Sam3Image
 from ..data.scenes.dataset import SceneBatches
 from ..loss.base import CORE_LOSS_KEY
-from .attributes import CELLS_PER_PATCH, CellHead, cell_classes, cell_loss
+from .attributes import CELLS_PER_PATCH, CellHead, cell_loss, cell_targets
 from .recipe import TinyRecipe
 from .wording import WordHead, phrase_classes, word_loss
 
@@ -24,10 +24,14 @@ MASK_STRIDE = 4  # masks have four times the resolution of the token grid
 
 @dataclass(frozen=True)
 class TinyBatch:
-    """A batch and what its pictures and phrases are: cells [B, 3, S, S], words [texts, 3]."""
+    """A batch and what its pictures and phrases are.
+
+    cells [B, 3, S, S] and weights [B, S, S] as in ``AttributeBatch``; words [texts, 3].
+    """
 
     datapoint: BatchedDatapoint
     cells: Tensor
+    weights: Tensor
     words: Tensor
 
 
@@ -90,7 +94,11 @@ class TinyObjective:
         total = losses[CORE_LOSS_KEY] + self.recipe.memory_weight * excess
         losses["memory_energy"] = energy.detach()
         for name, weight, part in (
-            ("cell", self.recipe.cell_weight, cell_loss(outputs.cells, batch.cells)),
+            (
+                "cell",
+                self.recipe.cell_weight,
+                cell_loss(outputs.cells, batch.cells, batch.weights),
+            ),
             ("word", self.recipe.word_weight, word_loss(outputs.words, batch.words)),
         ):
             total = total + weight * part.pop(CORE_LOSS_KEY)
@@ -117,12 +125,14 @@ class CurriculumSource:
         level = 0 if progress < self.simple_share else 1
         drawn = self.batches.draw(number, level=level)
         datapoint = shrink(self.batches.pack(drawn), self.side)
-        cells = [
-            cell_classes(labels, attributes, self.cells)
+        targets = [
+            cell_targets(labels, attributes, self.cells)
             for labels, attributes in zip(drawn.label_maps, drawn.attributes, strict=True)
         ]
-        words = phrase_classes(datapoint.find_text_batch)
-        return TinyBatch(datapoint, torch.from_numpy(np.stack(cells)), words)
+        cells, weights = (
+            torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True)
+        )
+        return TinyBatch(datapoint, cells, weights, phrase_classes(datapoint.find_text_batch))
 
 
 def shrink(batch: BatchedDatapoint, side: int) -> BatchedDatapoint:

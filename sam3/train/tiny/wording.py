@@ -24,9 +24,10 @@ from ..data.scenes.vocabulary import (
     spell,
 )
 from ..loss.base import CORE_LOSS_KEY
-from .attributes import ATTRIBUTES, CLASSES, IGNORED
+from .attributes import ATTRIBUTES, CLASSES
 from .recipe import TinyRecipe
 
+IGNORED = -100  # what a phrase with an unknown word names
 _NAMED = {"colour": 0.65, "shape": 0.8, "pattern": 0.15}  # how often a phrase says it
 
 

@@ -30,7 +30,7 @@ from .scene import MAX_OBJECTS, Scene, draw_scene, random_size, scene_rng
 logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
-DRAWING_VERSION = 2  # raise when the same seed draws other pixels
+DRAWING_VERSION = 3  # raise when the same seed draws other pixels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,7 +48,7 @@ def scene_rng(seed: int, index: int, held_out: bool = False) -> np.random.Genera
 
 
 def random_size(
-    rng: np.random.Generator, low: int = 96, high: int = 400, max_aspect: float = 2.0
+    rng: np.random.Generator, low: int = 96, high: int = 400, max_aspect: float = 3.0
 ) -> tuple[int, int]:
     """(h, w) with the long side log-uniform up to ``high`` and both sides at least ``low``."""
     long = math.exp(rng.uniform(math.log(low), math.log(high)))

@@ -14,6 +14,7 @@ from sam3.train.data.scenes.prerender import PrerenderConfig, prerender
 from sam3.train.tiny import attributes
 from sam3.train.tiny.attributes import (
     ATTRIBUTES,
+    BACKGROUND_WEIGHT,
     CELLS_PER_PATCH,
     CLASSES,
     AttributeBatch,
@@ -21,6 +22,8 @@ from sam3.train.tiny.attributes import (
     AttributeClassifier,
     CellHead,
     attribute_loss,
+    cell_loss,
+    cell_targets,
 )
 
 GRID = 12
@@ -98,6 +101,27 @@ def test_right_answers_cost_nothing_and_wrong_ones_only_their_own(batch: Attribu
     losses = attribute_loss(tuple(exact), batch)
     assert float(losses["loss_shape"]) > 10 and float(losses["shape_accuracy"]) == 0
     assert float(losses["loss_colour"]) < 1e-5 and float(losses["loss_pattern"]) < 1e-5
+
+
+def test_cells_of_small_objects_weigh_more() -> None:
+    labels = torch.zeros(48, 48, dtype=torch.uint8).numpy()
+    labels[:8, :8], labels[16:, 16:] = 1, 2  # 4 cells and 64
+    attributes = torch.tensor([[0, 1, 0], [2, 3, 1]], dtype=torch.int8).numpy()
+    classes, weights = cell_targets(labels, attributes, 12)
+    assert weights[0, 0] == 2.0 and weights[11, 11] == 0.5  # 16 times the cells, 4 times the sum
+    assert weights[11, 0] == pytest.approx(BACKGROUND_WEIGHT)
+    assert classes[:, 0, 0].tolist() == [1, 2, 1] and classes[:, 11, 0].tolist() == [0, 0, 0]
+
+
+def test_a_batch_without_objects_has_finite_losses() -> None:
+    logits = tuple(torch.zeros(1, count, 4, 4, requires_grad=True) for count in CLASSES)
+    classes, weights = cell_targets(
+        torch.zeros(8, 8, dtype=torch.uint8).numpy(), torch.zeros(0, 3).numpy(), 4
+    )
+    losses = cell_loss(logits, torch.tensor(classes)[None], torch.tensor(weights)[None])
+    assert float(losses["loss_colour"].detach()) == 0 and float(losses["loss_shape"].detach()) > 0
+    losses["core_loss"].backward()
+    assert all(torch.isfinite(part.grad).all() for part in logits)
 
 
 def test_colour_of_background_does_not_matter(batch: AttributeBatch) -> None:

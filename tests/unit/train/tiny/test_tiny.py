@@ -67,7 +67,8 @@ def test_memory_penalty(scale: float, penalty: float) -> None:
     stages = [[{"encoder_hidden_states": torch.full((4, 2, 8), scale)}]]
     cells = tuple(torch.zeros(1, n, 2, 2) for n in CLASSES)
     outputs = TinyOutputs(stages, cells, tuple(torch.zeros(1, n) for n in CLASSES))
-    batch = TinyBatch(Datapoint(), torch.ones(1, 3, 2, 2).long(), torch.ones(1, 3).long())  # type: ignore[arg-type]
+    words = torch.ones(1, 3).long()
+    batch = TinyBatch(Datapoint(), torch.ones(1, 3, 2, 2).long(), torch.ones(1, 2, 2), words)  # type: ignore[arg-type]
     recipe = TinyRecipe(cell_weight=0.0, word_weight=0.0)
     losses = TinyObjective(NoLoss(), recipe)(outputs, batch)
     assert float(losses["core_loss"]) == pytest.approx(penalty)

@@ -13,10 +13,11 @@ from sam3.model.sam3_image import Sam3Image
 from sam3.model_builder import build_sam3_image_model
 from sam3.train.data.scenes.prerender import PrerenderConfig, prerender
 from sam3.train.data.scenes.vocabulary import COLOUR_NAMES, PATTERN_NAMES, SHAPE_NAMES
-from sam3.train.tiny.attributes import ATTRIBUTES, CLASSES, IGNORED
+from sam3.train.tiny.attributes import ATTRIBUTES, CLASSES
 from sam3.train.tiny.objective import CurriculumSource, SupervisedModel, TinyObjective
 from sam3.train.tiny.recipe import TinyRecipe, make_loss, make_matcher
 from sam3.train.tiny.wording import (
+    IGNORED,
     PhraseBatches,
     PhraseClassifier,
     PhraseObjective,
