@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...errors import InputError, SessionError
 from ..prompts.container import Prompt
+from ..tracker.inputs import BOX_LABELS
 from .session import VISUAL
 
 
@@ -37,7 +38,10 @@ class DetectionPrompt:
 
 @dataclass(frozen=True)
 class ClickPrompt:
-    """Points [P, 2] and labels [P] (1 on the object, 0 not on it) for one object."""
+    """Points [P, 2] and labels [P] (1 on the object, 0 not on it) for one object.
+
+    A box stands before them as its two corners, with labels 2 (top left) and 3 (bottom right).
+    """
 
     obj_id: int
     points: Tensor
@@ -86,6 +90,7 @@ def click_prompt(
 ) -> ClickPrompt:
     """Check clicks; InputError for what is malformed, missing, or outside the picture.
 
+    A box comes as its corners, before the points: labels 2 (top left) and 3 (bottom right).
     Coordinates are parts of width and height, or with ``rel_coordinates=False`` pixels of the
     model's square input (``image_size``).
     """
@@ -97,10 +102,17 @@ def click_prompt(
         raise InputError("points and point_labels must be given together")
     coordinates = _numbers(points, 2, "points")
     labels = np.asarray(_host(point_labels)).reshape(-1)
-    if len(labels) != len(coordinates) or not np.isin(labels, (0, 1)).all():
+    has_box = tuple(labels[:2].tolist()) == BOX_LABELS
+    clicks = labels[2:] if has_box else labels
+    if len(labels) != len(coordinates) or not np.isin(clicks, (0, 1)).all():
         raise InputError(
             f"{len(coordinates)} points need as many labels of 0 (not the object) or 1 (on it),"
-            f" got {labels.tolist()}"
+            f" after 2 and 3 for the corners of a box; got {labels.tolist()}"
+        )
+    if has_box and not bool((coordinates[0] < coordinates[1]).all()):
+        raise InputError(
+            f"the box {coordinates[:2].flatten().tolist()} is empty: its first corner must be left"
+            " of and above the second"
         )
     limit = 1.0 if rel_coordinates else float(image_size)
     if not len(coordinates) or coordinates.min() < 0 or coordinates.max() > limit:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
@@ -79,16 +80,23 @@ class PictureFiles:
 
     def read(self, index: int, device: torch.device) -> Tensor:
         """See FrameSource."""
-        path = self._paths[index]
-        try:
-            with PIL.Image.open(path) as image:
-                upright = PIL.ImageOps.exif_transpose(image)
-                return from_picture(upright, self._spec, self._resample, self.dtype).to(device)
-        except _BROKEN as error:
-            raise VideoError(f"frame {index} ({path}) cannot be read: {error}") from error
+        image = self._upright(index)
+        return from_picture(image, self._spec, self._resample, self.dtype).to(device)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Picture ``index`` at its own size, upright: uint8 [H, W, 3]. Raises VideoError."""
+        return np.array(self._upright(index))
 
     def close(self) -> None:
         """Nothing stays open between reads."""
+
+    def _upright(self, index: int) -> PIL.Image.Image:
+        path = self._paths[index]
+        try:
+            with PIL.Image.open(path) as image:
+                return PIL.ImageOps.exif_transpose(image).convert("RGB")
+        except _BROKEN as error:
+            raise VideoError(f"frame {index} ({path}) cannot be read: {error}") from error
 
 
 def _size_of(path: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class PyAVVideo:
     """One video file (path, or its bytes) as a source of frames.
 
     At the start only the packets' time stamps are read, which gives the number of frames.
+    ``rate`` is the mean number of frames per second, None where the file does not tell.
     """
 
     dtype = torch.float32
@@ -38,21 +40,34 @@ class PyAVVideo:
         self._container: Any = None
         self._decoder: Iterator[Any] | None = None
         self._recent: OrderedDict[int, Any] = OrderedDict()  # time stamp -> decoded frame
+        self.rate: Fraction | None = None
         self._times, self._keys = self._scan()
-        self.height, self.width = self._pixels(0).shape[:2]
+        self.height, self.width = self.pixels(0).shape[:2]
 
     def __len__(self) -> int:
         return len(self._times)
 
     def read(self, index: int, device: torch.device) -> Tensor:
         """See FrameSource."""
-        frame = torch.from_numpy(self._pixels(index)).permute(2, 0, 1)
+        frame = torch.from_numpy(self.pixels(index)).permute(2, 0, 1)
         if frame.shape[1:] != (self.height, self.width):
             raise VideoError(
                 f"frame {index} of {self.name} has {frame.shape[2]} x {frame.shape[1]} pixels, "
                 f"the first one {self.width} x {self.height}; convert the video to one size"
             )
         return from_decoded(frame, self._spec, device)
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Frame ``index`` at its own size, upright: uint8 [H, W, 3]. Raises VideoError."""
+        av = _import_av()
+        with self._lock:
+            try:
+                frame = self._recent.get(self._times[index]) or self._fetch(index)
+                image = frame.to_ndarray(format="rgb24")
+            except (av.FFmpegError, OSError) as error:
+                self.close()
+                raise _damaged(index, self.name, str(error)) from error
+        return upright(image, getattr(frame, "rotation", 0))
 
     def close(self) -> None:
         """See FrameSource."""
@@ -95,6 +110,7 @@ class PyAVVideo:
         """Time stamps of all frames in order of display, and those of the key frames."""
         av = _import_av()
         stream = self._open()
+        self.rate = stream.average_rate or stream.guessed_rate
         packets: list[Any] = []
         try:
             packets.extend(p for p in self._container.demux(stream) if p.size and not p.is_discard)
@@ -113,18 +129,6 @@ class PyAVVideo:
         if not times:
             raise VideoError(f"{self.name} has no frames: a video needs at least one")
         return times, keys
-
-    def _pixels(self, index: int) -> np.ndarray:
-        """Frame ``index``, upright: uint8 [H, W, 3]."""
-        av = _import_av()
-        with self._lock:
-            try:
-                frame = self._recent.get(self._times[index]) or self._fetch(index)
-                image = frame.to_ndarray(format="rgb24")
-            except (av.FFmpegError, OSError) as error:
-                self.close()
-                raise _damaged(index, self.name, str(error)) from error
-        return upright(image, getattr(frame, "rotation", 0))
 
     def _fetch(self, index: int) -> Any:
         """Decode on to a frame, or from the key frame before it, or from the start."""

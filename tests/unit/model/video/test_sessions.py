@@ -67,6 +67,8 @@ def snapshot(state):
         ({"points": [[0.5, 0.5]], "obj_id": 0}, "together"),
         ({"points": [[1.5, 0.5]], "point_labels": [1], "obj_id": 0}, "within 0 to 1"),
         ({"points": [[0.5, 0.5]], "point_labels": [3], "obj_id": 0}, "labels"),
+        ({"points": [[0.5, 0.5]] * 2, "point_labels": [2, 3], "obj_id": 0}, "box .* is empty"),
+        ({"points": [[0.5, 0.5]] * 2, "point_labels": [3, 2], "obj_id": 0}, "corners of a box"),
         ({"points": [[0.5, 0.5]], "point_labels": [1], "obj_id": 0, "text_str": "a"}, "without"),
         ({"points": [[0.5, 0.5]], "point_labels": [1], "obj_id": 0, "frame_idx": 9}, "propagate"),
     ],

@@ -12,7 +12,8 @@ from PIL import Image
 from sam3.errors import FrameIndexError, InputError, UnsupportedInputError, VideoError
 from sam3.model.io_utils import is_single_picture, load_resource_as_video_frames
 from sam3.model.utils.sam2_utils import load_video_frames
-from sam3.model.video_frames.pictures import natural_key
+from sam3.model.video_frames.pictures import PictureFiles, natural_key
+from sam3.model.video_frames.prepare import FrameFormat
 from tests.support.clips import numbered_frames, write_pictures
 from tests.support.golden import load
 from tests.support.golden_video import synthetic_image
@@ -225,3 +226,18 @@ def test_dummy_video():
     assert len(load_resource_as_video_frames("<load-dummy-video>", 14)[0]) == 60
     with pytest.raises(VideoError, match="at least one"):
         load_resource_as_video_frames("<load-dummy-video-0>", 14)
+
+
+def test_original_pixels_of_files_are_upright_rgb(tmp_path):
+    grey = Image.fromarray(np.arange(20 * 30, dtype=np.uint8).reshape(20, 30) // 3)
+    turned = grey.getexif()
+    turned[0x0112] = 6
+    grey.save(tmp_path / "a.png", exif=turned)
+    source = PictureFiles([tmp_path / "a.png"], FrameFormat(14))
+    pixels = source.pixels(0)
+    expected = np.asarray(grey.transpose(Image.Transpose.ROTATE_270).convert("RGB"))
+    np.testing.assert_array_equal(pixels, expected)
+    assert (source.height, source.width) == pixels.shape[:2] == (30, 20)
+    (tmp_path / "a.png").write_bytes(b"gone")
+    with pytest.raises(VideoError, match="frame 0"):
+        source.pixels(0)

@@ -17,6 +17,7 @@ from sam3.errors import MissingDependencyError, VideoError
 from sam3.model.io_utils import load_resource_as_video_frames
 from sam3.model.utils.sam2_utils import load_video_frames
 from sam3.model.video_frames import pyav
+from sam3.model.video_frames.prepare import FrameFormat
 from sam3.perflib.capabilities import has_package
 from tests.support.clips import numbered_frames, write_video
 
@@ -59,6 +60,15 @@ def test_every_frame_in_any_order(video):
     assert [number(frames[i]) for i in reversed(range(COUNT))] == list(reversed(range(COUNT)))
     order = [random.Random(0).randrange(COUNT) for _ in range(60)]
     assert [number(frames[i]) for i in order] == order
+
+
+@needs_av
+def test_original_pixels_and_frame_rate(video):
+    source = pyav.PyAVVideo(video, FrameFormat(28))
+    assert source.rate == 10
+    shown = [source.pixels(i) for i in (22, 0, 7)]
+    assert {(p.shape, p.dtype.name) for p in shown} == {((48, 64, 3), "uint8")}
+    assert [round((float(p.mean()) - 10) / 9) for p in shown] == [22, 0, 7]
 
 
 @needs_av
