@@ -3,6 +3,7 @@
     Sam3Error
     ├── InputError (ValueError)              bad prompt, picture, option or call order
     │   ├── SessionError (RuntimeError)      the call does not fit what the session holds
+    │   ├── DataError (RuntimeError)         a data set or one of its samples cannot be used
     │   ├── VideoError (RuntimeError)        a video or a folder of frames cannot be read
     │   ├── FrameIndexError (IndexError)     a frame number that the video does not have
     │   └── UnsupportedInputError (NotImplementedError)  a kind of input that nothing here reads
@@ -27,6 +28,10 @@ class InputError(Sam3Error, ValueError):
 
 class SessionError(InputError, RuntimeError):
     """The call does not fit what the session holds: an unknown object or session, a wrong order."""
+
+
+class DataError(InputError, RuntimeError):
+    """A data set, its annotation file or one of its samples cannot be used."""
 
 
 class VideoError(InputError, RuntimeError):

@@ -1,7 +1,9 @@
-"""COCO run-length encoding of masks with uncompressed counts, in numpy.
+"""COCO run-length encoding of masks in numpy: lists of counts, and COCO's strings for reading.
 
 Counts alternate between 0-runs and 1-runs, start with the 0-run (which may be 0 long), and go down
 the columns: the format that pycocotools reads as a dict of ``size`` and a list of ``counts``.
+A string holds the same counts: from the fourth on each as the difference to the one before the
+last, in groups of five bits, lowest first, that are told apart by a sixth.
 """
 
 from __future__ import annotations
@@ -41,19 +43,22 @@ def encode_rle(mask: np.ndarray) -> dict[str, list[int]]:
 
 
 def decode_rle(rle: dict[str, Any]) -> np.ndarray:
-    """Mask of an uncompressed RLE.
+    """Mask of an RLE.
 
     Args:
-        rle: ``{"size": [H, W], "counts": [...]}``.
+        rle: ``{"size": [H, W], "counts": ...}``, counts as a list or as COCO's string.
 
     Returns:
         ``[H, W]`` bool.
 
     Raises:
-        InputError: counts that are negative or do not add up to H x W.
+        InputError: counts that are negative, do not add up to H x W, or a broken string.
     """
     height, width = (int(v) for v in rle["size"])
-    counts = np.asarray(rle["counts"], dtype=np.int64)
+    counts = rle["counts"]
+    if isinstance(counts, (str, bytes)):
+        counts = counts_from_string(counts)
+    counts = np.asarray(counts, dtype=np.int64)
     if (counts < 0).any() or counts.sum() != height * width:
         raise InputError(
             f"The counts must be 0 or more and add up to {height} x {width} = {height * width}, "
@@ -61,3 +66,29 @@ def decode_rle(rle: dict[str, Any]) -> np.ndarray:
         )
     values = np.arange(counts.size) % 2 == 1
     return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+def counts_from_string(text: str | bytes) -> np.ndarray:
+    """Counts of a COCO string: int64 [n].
+
+    Raises:
+        InputError: characters that COCO does not use, or an end inside a number.
+    """
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    codes = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48
+    if codes.size == 0:
+        return codes
+    if codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:
+        raise InputError("The string of an RLE mask is damaged: it is cut off or not COCO's.")
+    ends = np.flatnonzero((codes & 32) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    sizes = ends - starts + 1
+    if sizes.max() > 7:
+        raise InputError("The string of an RLE mask is damaged: a count has over 35 bits.")
+    digit = np.arange(codes.size) - np.repeat(starts, sizes)
+    numbers = np.add.reduceat((codes & 31) << (5 * digit), starts)
+    numbers -= ((codes[ends] & 16) != 0) * (1 << (5 * sizes))  # the last group carries the sign
+    # Two interleaved chains of differences; the first three numbers are counts themselves.
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sam3.errors import InputError
-from sam3.perflib.rle import decode_rle, encode_rle
+from sam3.perflib.rle import counts_from_string, decode_rle, encode_rle
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,27 @@ def test_wrong_shape_and_wrong_counts_are_named() -> None:
         encode_rle(np.zeros((2, 3, 4)))
     with pytest.raises(InputError, match="add up to 2 x 3 = 6, got a sum of 5"):
         decode_rle({"size": [2, 3], "counts": [2, 3]})
+
+
+@pytest.mark.parametrize("mask", random_masks(), ids=lambda m: f"{m.shape}-{m.mean():.2f}")
+def test_strings_of_pycocotools_are_read(mask: np.ndarray) -> None:
+    coco = pytest.importorskip("pycocotools.mask")
+    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    assert counts_from_string(rle["counts"]).tolist() == encode_rle(mask)["counts"]
+    text = {"size": rle["size"], "counts": rle["counts"].decode()}
+    np.testing.assert_array_equal(decode_rle(json.loads(json.dumps(text))), mask)
+
+
+@pytest.mark.parametrize("text", ["m3<b", "m3 <", "m3<é", "o" * 40 + "1"])
+def test_damaged_strings_are_named(text: str) -> None:
+    with pytest.raises(InputError, match="damaged"):
+        counts_from_string(text)
+
+
+def test_a_string_of_another_size_is_named() -> None:
+    with pytest.raises(InputError, match="add up to 29 x 40 = 1160, got a sum of 1200"):
+        decode_rle({"size": [29, 40], "counts": "m3<b000000000000000000Wh0"})
+
+
+def test_no_counts_are_an_empty_string() -> None:
+    assert decode_rle({"size": [0, 4], "counts": ""}).shape == (0, 4)
