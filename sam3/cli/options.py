@@ -1,9 +1,10 @@
-"""Command line of ``segment``, checked and typed."""
+"""Command line of ``segment``, checked and typed; what ``track`` shares with it."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,62 @@ class Region:
     coordinates: tuple[float, ...]
     positive: bool
 
+    def in_pixels(self, units: str, size: tuple[int, int]) -> list[float]:
+        """Coordinates in pixels of a picture of ``size`` (W, H).
+
+        Args:
+            units: "pixels" or "normalized": what the coordinates are in.
+            size: of the upright picture.
+        """
+        if units == "pixels":
+            return list(self.coordinates)
+        # x stand at even places, y at odd ones
+        return [value * size[i % 2] for i, value in enumerate(self.coordinates)]
+
+    def written(self) -> str:
+        """The coordinates as the user writes them."""
+        return ",".join(f"{v:g}" for v in self.coordinates)
+
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentOptions:
+class ModelOptions:
+    """Which model, where from, and how it runs."""
+
+    model: str = DEFAULT_MODEL
+    models_folders: tuple[Path, ...] = ()
+    download: bool = True
+    device: str | None = None
+    precision: str = "auto"
+
+    def made_with(self, model_file: Path, names: Iterable[str]) -> dict[str, Any]:
+        """Version, weights and the named settings as JSON-able values, for ``--resume``.
+
+        Args:
+            model_file: the resolved weights; their size and time of change belong to it.
+            names: fields that decide the outputs.
+        """
+        from .. import __version__
+
+        stat = model_file.stat()
+        values = asdict(self)
+        return {
+            "sam3": __version__,
+            "model": {
+                "name": self.model,
+                "file": model_file.name,
+                "bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+            },
+            **{name: values[name] for name in names},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions(ModelOptions):
     """Everything ``segment`` was asked for."""
 
     pictures: tuple[str, ...]
     prompt: str | None
-    model: str = DEFAULT_MODEL
-    models_folders: tuple[Path, ...] = ()
-    download: bool = True
     output: Path = Path("outputs")
     recursive: bool = False
     resume: bool = False
@@ -71,8 +118,6 @@ class SegmentOptions:
     blur: int = 0
     offset: int = 0
     invert: bool = False
-    device: str | None = None
-    precision: str = "auto"
     boxes: tuple[Region, ...] = ()
     points: tuple[Region, ...] = ()
     units: str = "pixels"
@@ -84,49 +129,19 @@ class SegmentOptions:
         Args:
             model_file: the resolved weights; their size and time of change belong to it.
         """
-        from .. import __version__
-
         decides = (
             "prompt confidence background background_color blur offset invert precision "
             "boxes points units"
         ).split()
-        stat = model_file.stat()
-        values = asdict(self)
-        return {
-            "sam3": __version__,
-            "model": {
-                "name": self.model,
-                "file": model_file.name,
-                "bytes": stat.st_size,
-                "mtime_ns": stat.st_mtime_ns,
-            },
-            **{name: values[name] for name in decides},
-        }
+        return self.made_with(model_file, decides)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``segment``."""
     parser.add_argument("pictures", nargs="*", metavar="PICTURE", help="file, folder or glob")
     parser.add_argument("-p", "--prompt", action="append", metavar="TEXT", help="what to find")
-    group = parser.add_argument_group("model")
-    group.add_argument(
-        "-m",
-        "--model",
-        default=DEFAULT_MODEL,
-        help="sam3, sam3.1, sam3-tiny (bundled, shapes only), a file name or a path (%(default)s)",
-    )
-    group.add_argument(
-        "--models-folder",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="DIR",
-        help="look for weights here first, and download to the first one; may be repeated",
-    )
-    group.add_argument("--no-download", action="store_true", help="use files on disk only")
-    group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best one)")
-    group.add_argument("--precision", choices=PRECISIONS, default="auto")
-    group.add_argument("--confidence", type=_share, default=0.5, metavar="0..1", help="(0.5)")
+    group = add_model_arguments(parser)
+    group.add_argument("--confidence", type=share, default=0.5, metavar="0..1", help="(0.5)")
     group = parser.add_argument_group("boxes and points")
     for name, shape in (("box", "X0,Y0,X1,Y1"), ("point", "X,Y")):
         count = shape.count(",") + 1
@@ -134,7 +149,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             group.add_argument(
                 f"--{sign}{name}",
                 action="append",
-                type=_numbers(count),
+                type=numbers(count),
                 default=[],
                 metavar=shape,
                 help="may be repeated",
@@ -154,6 +169,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--json", action="store_true", help="print one JSON object at the end")
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Declare the options of :class:`ModelOptions`; gives their group."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "-m",
+        "--model",
+        default=DEFAULT_MODEL,
+        help="sam3, sam3.1, sam3-tiny (bundled, shapes only), a file name or a path (%(default)s)",
+    )
+    group.add_argument(
+        "--models-folder",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="look for weights here first, and download to the first one; may be repeated",
+    )
+    group.add_argument("--no-download", action="store_true", help="use files on disk only")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, mps ... (default: the best one)")
+    group.add_argument("--precision", choices=PRECISIONS, default="auto")
+    return group
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Fields of :class:`ModelOptions` from parsed arguments."""
+    return {
+        "model": arguments.model,
+        "models_folders": tuple(arguments.models_folder),
+        "download": not arguments.no_download,
+        "device": arguments.device,
+        "precision": arguments.precision,
+    }
+
+
 def read_options(arguments: argparse.Namespace) -> SegmentOptions:
     """Checked options of parsed arguments.
 
@@ -170,14 +219,11 @@ def read_options(arguments: argparse.Namespace) -> SegmentOptions:
     pictures, prompt = _pictures_and_prompt(
         arguments.pictures, arguments.prompt, bool(boxes or points)
     )
-    _check_regions(boxes, points, arguments.units)
+    check_regions((*boxes, *points), arguments.units)
     parse_color(arguments.background_color)
     return SegmentOptions(
         pictures=tuple(pictures),
         prompt=prompt,
-        model=arguments.model,
-        models_folders=tuple(arguments.models_folder),
-        download=not arguments.no_download,
         output=arguments.output,
         recursive=arguments.recursive,
         resume=arguments.resume,
@@ -187,12 +233,11 @@ def read_options(arguments: argparse.Namespace) -> SegmentOptions:
         blur=arguments.blur,
         offset=arguments.offset,
         invert=arguments.invert,
-        device=arguments.device,
-        precision=arguments.precision,
         boxes=boxes,
         points=points,
         units=arguments.units,
         json=arguments.json,
+        **model_options(arguments),
     )
 
 
@@ -223,30 +268,25 @@ def _regions(positive: list[tuple[float, ...]], negative: list[tuple[float, ...]
     return tuple([Region(c, True) for c in positive] + [Region(c, False) for c in negative])
 
 
-def _check_regions(boxes: tuple[Region, ...], points: tuple[Region, ...], units: str) -> None:
-    for box in boxes:
-        x0, y0, x1, y1 = box.coordinates
-        if not (x0 < x1 and y0 < y1):
+def check_regions(regions: Iterable[Region], units: str) -> None:
+    """InputError for an empty box, and for numbers that are not normalized where they should be."""
+    for region in regions:
+        if len(region.coordinates) == 4:
+            x0, y0, x1, y1 = region.coordinates
+            if not (x0 < x1 and y0 < y1):
+                raise InputError(
+                    f"The box {region.written()} is empty: give X0,Y0,X1,Y1 with X0 < X1 and "
+                    "Y0 < Y1 (left, top, right, bottom)."
+                )
+        if units == "normalized" and not all(0.0 <= v <= 1.0 for v in region.coordinates):
             raise InputError(
-                f"The box {_written(box)} is empty: give X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1 "
-                "(left, top, right, bottom)."
-            )
-    if units != "normalized":
-        return
-    for region in (*boxes, *points):
-        if not all(0.0 <= v <= 1.0 for v in region.coordinates):
-            raise InputError(
-                f"{_written(region)} is not normalized: with --units normalized every number is "
+                f"{region.written()} is not normalized: with --units normalized every number is "
                 "from 0 to 1. Leave the option out for pixels."
             )
 
 
-def _written(region: Region) -> str:
-    return ",".join(f"{v:g}" for v in region.coordinates)
-
-
-def _numbers(count: int) -> Any:
-    """Parser of ``count`` numbers separated by commas."""
+def numbers(count: int) -> Any:
+    """Parser of ``count`` finite numbers separated by commas, as a tuple."""
 
     def parse(text: str) -> tuple[float, ...]:
         try:
@@ -262,7 +302,8 @@ def _numbers(count: int) -> Any:
     return parse
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Parser of a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -272,7 +313,8 @@ def _share(text: str) -> float:
     return value
 
 
-def _whole(text: str, low: int, high: int) -> int:
+def whole(text: str, low: int, high: int) -> int:
+    """A whole number of a range, both ends included."""
     try:
         value = int(text)
     except ValueError:
@@ -283,8 +325,8 @@ def _whole(text: str, low: int, high: int) -> int:
 
 
 def _offset(text: str) -> int:
-    return _whole(text, -4096, 4096)
+    return whole(text, -4096, 4096)
 
 
 def _blur(text: str) -> int:
-    return _whole(text, 0, 1024)
+    return whole(text, 0, 1024)

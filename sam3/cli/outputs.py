@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from ..errors import InputError
 from .sources import identity
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ def output_paths(folder: Path, stem: Path) -> dict[str, Path]:
     base = folder / stem
     paths = {kind: base.with_name(f"{base.name}_{kind}.png") for kind in IMAGE_KINDS}
     return {**paths, RECORD: base.with_name(f"{base.name}.json")}
+
+
+def check_folder(folder: Path) -> None:
+    """InputError for an output folder that is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"The output folder {folder} is a file. Choose another --output.")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -32,12 +32,20 @@ def instance_color(index: int) -> Color:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw_overlay(image: Image.Image, found: Sequence[Instance]) -> Image.Image:
+def draw_overlay(
+    image: Image.Image,
+    found: Sequence[Instance],
+    numbers: Sequence[int] | None = None,
+    factor: int | None = None,
+) -> Image.Image:
     """Picture with every instance drawn on it.
 
     Args:
         image: RGB picture, W x H.
         found: what was found in it.
+        numbers: of the instances, for their colours; by default their places in the list.
+        factor: whole number to enlarge by; by default :func:`magnification` where something was
+            found.
 
     Returns:
         A new RGB picture of the same size, or a whole multiple of it where the picture is too
@@ -45,7 +53,9 @@ def draw_overlay(image: Image.Image, found: Sequence[Instance]) -> Image.Image:
     """
     from PIL import Image, ImageDraw
 
-    factor = magnification(image.size) if found else 1
+    numbers = range(len(found)) if numbers is None else numbers
+    if factor is None:
+        factor = magnification(image.size) if found else 1
     if factor > 1:
         image = image.resize((image.width * factor, image.height * factor), resample=0)  # nearest
         found = [magnified(instance, factor) for instance in found]
@@ -54,14 +64,14 @@ def draw_overlay(image: Image.Image, found: Sequence[Instance]) -> Image.Image:
     order = sorted(range(len(found)), key=lambda i: found[i].score)
     line = max(1, round(min(width, height) / 250))
     for i in order:
-        paint_mask(pixels, found[i], instance_color(i), line)
+        paint_mask(pixels, found[i], instance_color(numbers[i]), line)
     canvas = Image.fromarray(pixels)
     draw = ImageDraw.Draw(canvas)
     placed: list[Box] = []
     for i in order:
-        draw_box(draw, found[i].box, instance_color(i), line, canvas.size)
+        draw_box(draw, found[i].box, instance_color(numbers[i]), line, canvas.size)
     for i in reversed(order):  # the best score picks its place first
-        draw_label(draw, found[i], instance_color(i), canvas.size, placed)
+        draw_label(draw, found[i], instance_color(numbers[i]), canvas.size, placed)
     return canvas
 
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DeviceError, InputError, Sam3Error
+from ..errors import Sam3Error
 from . import exit_codes
 from .instances import Instance, instances_of
+from .models import check_device, find_model, report_unusable
 from .options import Region, SegmentOptions
 from .outputs import (
     RECORD,
+    check_folder,
     is_complete,
     make_record,
     output_paths,
@@ -84,12 +86,8 @@ def run(options: SegmentOptions) -> int:
         jobs = [check_job(job, settings, options.resume, inputs) for job in jobs]
         if any(job.status == "pending" for job in jobs):
             processor, phrases = load_processor(model_file, options)
-    except DeviceError as error:
-        log.error("%s", error)
-        return exit_codes.DEVICE
     except (Sam3Error, OSError) as error:
-        log.error("The model %r cannot be used: %s", options.model, error)
-        return exit_codes.MODEL
+        return report_unusable(options.model, error)
     finished = []
     for job in with_progress(jobs):
         if job.status == "pending":
@@ -107,26 +105,8 @@ def plan(options: SegmentOptions) -> list[Job]:
         Job(source, output_paths(options.output, stem))
         for source, stem in zip(sources, stems, strict=True)
     ]
-    if options.output.exists() and not options.output.is_dir():
-        raise InputError(f"The output folder {options.output} is a file. Choose another --output.")
+    check_folder(options.output)
     return jobs
-
-
-def find_model(options: SegmentOptions) -> Path:
-    """The weights file; downloads it where that is allowed and needed."""
-    from tqdm import tqdm
-
-    from ..checkpoint.catalog import default_folders
-    from ..checkpoint.resolve import resolve_model
-
-    folders = [*options.models_folders, *default_folders()]
-    with tqdm(unit="B", unit_scale=True, desc=options.model, delay=1, disable=None) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return resolve_model(options.model, folders, allow_download=options.download, progress=show)
 
 
 def check_job(job: Job, settings: Mapping[str, Any], resume: bool, inputs: set[Path]) -> Job:
@@ -159,21 +139,6 @@ def load_processor(model_file: Path, options: SegmentOptions) -> tuple[Any, list
         return processor, []
     tokenizer = model.backbone.language_backbone.tokenizer
     return processor, prepare_phrases(options.prompt, tokenizer)
-
-
-def check_device(name: str | None) -> None:
-    """DeviceError for a device that torch does not know or this machine does not have."""
-    import torch
-
-    from ..model_builder import pick_device
-
-    try:
-        torch.empty(0, device=pick_device(name))
-    except DeviceError:
-        raise
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DeviceError(f"The device {name!r} cannot be used here: {reason}") from error
 
 
 def with_progress(jobs: list[Job]) -> Iterator[Job]:
@@ -283,7 +248,7 @@ def pixel_boxes(boxes: tuple[Region, ...], units: str, size: tuple[int, int]) ->
 
     prompts = []
     for box in boxes:
-        x0, y0, x1, y1 = scaled(box, units, size)
+        x0, y0, x1, y1 = box.in_pixels(units, size)
         prompts.append(BoxPrompt(x0, y0, x1, y1, positive=box.positive))
     return prompts
 
@@ -296,16 +261,9 @@ def pixel_points(
 
     prompts = []
     for point in points:
-        x, y = scaled(point, units, size)
+        x, y = point.in_pixels(units, size)
         prompts.append(PointPrompt(x, y, positive=point.positive))
     return prompts
-
-
-def scaled(region: Region, units: str, size: tuple[int, int]) -> list[float]:
-    """Coordinates in pixels; x stand at even places, y at odd ones."""
-    if units == "pixels":
-        return list(region.coordinates)
-    return [value * size[i % 2] for i, value in enumerate(region.coordinates)]
 
 
 def report(job: Job, as_json: bool) -> None:
