@@ -9,7 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...errors import InputError
-from .sigmoid_focal_loss import elementwise_sigmoid_focal_loss
+from .sigmoid_focal_loss import (
+    can_fuse,
+    elementwise_sigmoid_focal_loss,
+    triton_sigmoid_focal_loss,
+    triton_sigmoid_focal_loss_reduce,
+)
 
 Count = Tensor | float | int
 
@@ -28,7 +33,7 @@ def dice_loss(
     loss_on_multimask: bool = False,
     reduce: bool = True,
 ) -> Tensor:
-    """Dice loss of mask logits, smoothed by 1.
+    """Dice loss of mask logits, smoothed by 1; on the CPU where CUDA memory runs out.
 
     Args:
         inputs: logits ``(N, ...)``, or ``(N, M, H, W)`` with ``loss_on_multimask``.
@@ -42,14 +47,23 @@ def dice_loss(
     if loss_on_multimask:
         _need_multimask_shape(inputs)
     keep = 2 if loss_on_multimask else 1
-    prob = inputs.sigmoid().flatten(keep)
-    targets = targets.to(prob.dtype).flatten(keep)
-    numerator = 2 * (prob * targets).sum(-1)
-    denominator = prob.sum(-1) + targets.sum(-1)
-    loss = 1 - (numerator + 1) / (denominator + 1)
+    try:
+        loss = _smoothed_dice(inputs.flatten(keep), targets.flatten(keep))
+    except torch.OutOfMemoryError:
+        loss = _smoothed_dice(inputs.cpu().flatten(keep), targets.cpu().flatten(keep))
+        loss = loss.to(inputs.device)
     if loss_on_multimask:
         return loss / num_boxes
     return loss.sum() / num_boxes if reduce else loss
+
+
+def _smoothed_dice(inputs: Tensor, targets: Tensor) -> Tensor:
+    """Logits and targets ``(..., P)`` -> ``(...)``."""
+    prob = inputs.sigmoid()
+    targets = targets.to(prob.dtype)
+    numerator = 2 * (prob * targets).sum(-1)
+    denominator = prob.sum(-1) + targets.sum(-1)
+    return 1 - (numerator + 1) / (denominator + 1)
 
 
 def sigmoid_focal_loss(
@@ -72,7 +86,12 @@ def sigmoid_focal_loss(
     Returns:
         scalar, elementwise, or ``(N, M)`` (mean over pixels, divided by ``num_boxes``).
     """
-    loss = elementwise_sigmoid_focal_loss(inputs, targets, alpha, gamma)
+    fuse = can_fuse(inputs, targets, alpha)
+    if fuse and reduce and not loss_on_multimask:
+        total = triton_sigmoid_focal_loss_reduce(inputs, targets, alpha, gamma)
+        return total / max(inputs.shape[1], 1) / num_boxes
+    focal = triton_sigmoid_focal_loss if fuse else elementwise_sigmoid_focal_loss
+    loss = focal(inputs, targets, alpha, gamma)
     if loss_on_multimask:
         _need_multimask_shape(inputs)
         return loss.flatten(2).mean(-1) / num_boxes

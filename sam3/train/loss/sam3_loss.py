@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ..matching.assignment import Indices
+from .association import AssociationLoss
 from .base import CORE_LOSS_KEY
 from .masks import Masks
 
@@ -165,16 +166,18 @@ class Sam3LossWrapper(nn.Module):
         weight: float = 1.0,
     ) -> None:
         for loss_fn in self.loss_fns_find:
-            if (
-                isinstance(loss_fn, Masks)
-                and "pred_masks" not in layer
-                and (suffix.endswith(O2M_SUFFIX))
-            ):
+            if suffix.endswith(O2M_SUFFIX) and _speaks_of_o2o_only(loss_fn, layer):
                 continue
             values = loss_fn(
                 outputs=layer, targets=targets, indices=indices, num_boxes=num_boxes, is_aux=is_aux
             )
             _merge(losses, values, suffix, weight)
+
+
+def _speaks_of_o2o_only(loss_fn: nn.Module, layer: Mapping[str, Any]) -> bool:
+    """Whether a loss has nothing to say about a one-to-many layer."""
+    without_masks = isinstance(loss_fn, Masks) and "pred_masks" not in layer
+    return without_masks or isinstance(loss_fn, AssociationLoss)
 
 
 def _layers(outputs: Mapping[str, Any]) -> Iterable[tuple[Mapping[str, Any], str, bool]]:

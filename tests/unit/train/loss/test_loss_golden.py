@@ -26,6 +26,11 @@ MODULES = [
     for name, case in CASES.items()
     if case.get("cls") in {"Boxes", "IABCEMdetr", "Masks", "SemanticSegCriterion"}
 ]
+ASSOCIATION = [
+    name
+    for name, case in CASES.items()
+    if case.get("cls") in {"Det2TrkAssoc", "TrackingByDetectionAssoc"}
+]
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -72,6 +77,24 @@ def test_module(name: str) -> None:
     for key, value in wanted.items():
         if key.startswith("grad_"):
             check(outputs[key[5:]].grad, value, key)
+
+
+@pytest.mark.parametrize("name", ASSOCIATION)
+def test_association(name: str) -> None:
+    inputs, wanted = load_case(name)
+    num_boxes = inputs.pop("num_boxes")
+    targets = {"is_exhaustive": inputs.pop("is_exhaustive", None)}
+    module = getattr(loss_fns, CASES[name]["cls"])(**CASES[name]["cfg"])
+    losses = module(inputs, targets, (None, None, None), num_boxes)
+    assert set(losses) == set(wanted)
+    for key, value in losses.items():
+        check(value, wanted[key], key)
+
+
+def test_contrastive_align() -> None:
+    inputs, wanted = load_case("contrastive_align")
+    loss = loss_fns.contrastive_align_loss(inputs["logits"], inputs["positive_map"])
+    check(loss, wanted["loss"], "loss")
 
 
 @pytest.mark.parametrize(
@@ -189,3 +212,14 @@ def test_wrapper(name: str) -> None:
     assert sorted(losses) == case["keys"]
     for key, value in losses.items():
         check(value, wanted[key], key)
+
+
+def test_every_stored_case_is_compared() -> None:
+    with np.load(GOLDEN / "losses.npz") as archive:
+        stored = {name.split("/")[0] for name in archive.files}
+    by_hand = {
+        *("dice", "dice_noreduce", "focal_reduce", "focal_reduce_plain", "focal_noreduce"),
+        *("multimask", "inst_to_sem", "segment_miou", "points", "contrastive_align"),
+        *("wrapper_a", "wrapper_b"),
+    }
+    assert stored == by_hand | set(MODULES) | set(ASSOCIATION)
