@@ -9,10 +9,7 @@ pass through ``Sam3Processor`` like a user's picture. The report holds its own c
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
-import platform
 import shlex
 import time
 from collections.abc import Sequence
@@ -27,6 +24,7 @@ from ..data.scenes.phrases import VISUAL_TEXT, Query, noisy_box, sample_negative
 from ..data.scenes.scene import Scene, draw_scene, random_size, scene_rng
 from .detection_metrics import rows
 from .matching_records import PairRecord
+from .report_parts import environment, write_files
 from .scene_report import to_markdown
 
 logger = logging.getLogger(__name__)
@@ -127,30 +125,9 @@ def evaluate(
     return records
 
 
-def _environment() -> dict[str, str]:
-    import PIL
-    import torch
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-    }
-
-
 def write_report(path: Path, report: dict[str, Any]) -> None:
     """Write ``path`` (.md) and its twin with the ending .json, each whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    texts = {
-        path.with_suffix(".md"): to_markdown(report),
-        path.with_suffix(".json"): json.dumps(report, indent=1),
-    }
-    for target, text in texts.items():
-        temporary = target.with_name(f".{target.name}.tmp")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        os.replace(temporary, target)
+    write_files(path, to_markdown(report), report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -206,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "score_threshold": options.confidence,
         "collect_threshold": _COLLECT_THRESHOLD,
         "seconds": round(seconds, 1),
-        "environment": _environment(),
+        "environment": environment(),
         "rows": rows(records, options.confidence),
     }
     write_report(options.report, report)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
+
+from .report_parts import cell, table
 
 _GOALS = (
     ("mask AP@50", "mask_AP50", 0.85, 0.75),
@@ -27,31 +28,20 @@ _COLUMNS = (
 )
 
 
-def _cell(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
-
-
-def _table(head: list[str], body: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *body)]
-    return "\n".join(lines)
-
-
 def to_markdown(report: dict[str, Any]) -> str:
     """The page for a report as ``evaluate_scenes`` builds it."""
     total = report["rows"]["all"]
-    goals = _table(
+    goals = table(
         ["number", "measured", "aim", "needed"],
-        [[name, _cell(total[key]), _cell(aim), _cell(needed)] for name, key, aim, needed in _GOALS],
+        [[name, cell(total[key]), cell(aim), cell(needed)] for name, key, aim, needed in _GOALS],
     )
-    kinds = _table(
+    kinds = table(
         ["phrases", *(name for name, _ in _COLUMNS)],
         [
             [
                 name,
                 *(
-                    f"{row[key]:.0f}" if key in ("pairs", "instances") else _cell(row[key])
+                    f"{row[key]:.0f}" if key in ("pairs", "instances") else cell(row[key])
                     for _, key in _COLUMNS
                 ),
             ]
@@ -67,10 +57,10 @@ seed {report["seed"]}; {where}.
 
 {goals}
 
-Presence: balanced accuracy {_cell(total["presence_balanced_accuracy"])},
-majority rate {_cell(total["presence_majority_rate"])} (presence token > 0.5).
+Presence: balanced accuracy {cell(total["presence_balanced_accuracy"])},
+majority rate {cell(total["presence_majority_rate"])} (presence token > 0.5).
 Best score threshold {total["best_threshold"]:.2f}
-(F1 at IoU 0.5: {_cell(total["best_threshold_F1@0.5"])}).
+(F1 at IoU 0.5: {cell(total["best_threshold_F1@0.5"])}).
 The F1 and IoU columns use a score threshold of {report["score_threshold"]};
 AP counts every prediction that scores above {report["collect_threshold"]}, absent phrases included.
 
