@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...errors import InputError
+from .options import call_scheduler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,3 +67,15 @@ class InverseSquareRootParamScheduler:
             total = step / where if where > 0 else 1.0
             lr *= min(1.0, (total - step) / self.cooldown_steps)
         return lr
+
+
+class ValueScaler:
+    """A scheduler whose values are ``mult_val`` times those of another."""
+
+    def __init__(self, scheduler: Callable[..., float], mult_val: float) -> None:
+        self.scheduler = scheduler
+        self.mult_val = mult_val
+
+    def __call__(self, step: int, where: float) -> float:
+        """Scaled value of ``step`` at share ``where`` of training."""
+        return call_scheduler(self.scheduler, step, where) * self.mult_val
