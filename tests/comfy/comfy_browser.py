@@ -16,6 +16,9 @@ from typing import Any
 Json = dict[str, Any]
 NodeId = str | int
 
+# A busy machine takes minutes for what an idle one does in seconds.
+PATIENCE_MS = 300_000
+
 _ARGS = [
     "--headless",
     "--no-sandbox",
@@ -85,6 +88,7 @@ class Page:
         self._context.add_init_script(_CATCH_PICKERS)
         self._context.route(re.compile(r"^https?://(?!127\.0\.0\.1)"), lambda r: r.abort())
         self.page = self._context.pages[0]
+        self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("console", lambda m: self.console.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda e: self.errors.append(f"{e}\n{e.stack}"))
         self.page.on("dialog", lambda d: d.accept())
@@ -103,7 +107,7 @@ class Page:
     def open(self) -> None:
         """Open the page, or open it anew."""
         self.page.goto(self.url, wait_until="domcontentloaded")
-        self.page.wait_for_function(_READY, timeout=90_000)
+        self.page.wait_for_function(_READY)
         self.page.wait_for_timeout(1200)
         for _ in range(3):
             if self.page.locator(".p-dialog-mask:visible, [role=dialog]:visible").count():
@@ -189,7 +193,10 @@ class Page:
         self.js("() => { window.__pickers.length = 0; }")
         r = self.widget_rect(node, name)
         self.page.mouse.click(r["x"] + r["width"] / 2, r["y"] + r["height"] / 2)
-        self.page.wait_for_timeout(400)
+        for _ in range(20):  # at most 8 s for the first; a second one would come with it
+            self.page.wait_for_timeout(400)
+            if self.js("() => window.__pickers.length"):
+                break
         code = "() => window.__pickers.map(({ value, connected }) => ({ value, connected }))"
         return list(self.js(code))
 
@@ -253,6 +260,9 @@ class Page:
         path = Path(self._profile) / "workflow.json"
         path.write_text(json.dumps(workflow))
         self.page.locator("#comfy-file-input").first.set_input_files(str(path))
+        self.page.wait_for_function(
+            "n => window.app.graph._nodes.length === n", arg=len(workflow["nodes"])
+        )
         self.page.wait_for_timeout(1500)
         self.js(
             "() => { const d = window.app.canvas.ds; d.scale = 1; d.offset[0] = d.offset[1] = 0; }"
@@ -264,7 +274,7 @@ class Page:
         test_id = '[data-testid="queue-button"]'
         button = self.page.locator(f"{test_id} button:visible, button{test_id}:visible")
         with self.page.expect_request(
-            lambda r: r.method == "POST" and r.url.endswith("/prompt"), timeout=30_000
+            lambda r: r.method == "POST" and r.url.endswith("/prompt")
         ) as sent:
             button.first.click()
         return dict(sent.value.post_data_json["prompt"])

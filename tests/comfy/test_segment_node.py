@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.comfy.comfy_browser import Page, find_chromium
-from tests.comfy.comfy_driver import ComfyAPI, ComfyServer
+from tests.comfy.comfy_driver import ComfyAPI, ComfyServer, comfyui_dir, comfyui_python
 from tests.comfy.ui_workflow import to_api
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,8 +111,37 @@ def test_the_pack_loads_without_warnings(server: ComfyServer, api: ComfyAPI) -> 
     bad = [line for line in own if re.search("warn|error|fail|traceback|deprecat", line, re.I)]
     assert not bad
     assert "Traceback" not in log
-    seconds = re.search(rf"([\d.]+) seconds: .*custom_nodes/{re.escape(ROOT.name)}\s*$", log, re.M)
-    assert seconds and float(seconds.group(1)) < 0.5
+
+
+IMPORT_PACK = """
+import importlib.util, sys, time
+pack, sys.argv = sys.argv[1], ["main.py", "--cpu"]
+import comfy.options
+comfy.options.enable_args_parsing()
+import nodes
+start = time.perf_counter()
+spec = importlib.util.spec_from_file_location("sam3_pack", pack + "/__init__.py")
+module = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = module
+spec.loader.exec_module(module)
+print("seconds", time.perf_counter() - start)
+"""
+
+
+def test_the_pack_adds_little_to_comfyuis_start() -> None:
+    """Beside all that ComfyUI imports by itself; the best of three, as the machine may be busy."""
+    comfy = comfyui_dir()
+    assert comfy is not None
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=1.0) >= 0.5:
+        done = subprocess.run(
+            [comfyui_python(comfy), "-c", IMPORT_PACK, str(ROOT)],
+            cwd=comfy, env=environment, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        seconds.append(float(done.stdout.split()[-1]))
+    assert min(seconds) < 0.5
 
 
 def test_comfyui_describes_the_node(api: ComfyAPI) -> None:

@@ -88,6 +88,21 @@ def test_parameters_can_be_moved_outside_inference_mode(models: Path, loading: M
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_model_the_host_evicted_is_brought_back_for_the_next_run(
+    models: Path, loading: ModuleType, host: Any
+) -> None:
+    """ComfyUI may take any model off its device to make room for another."""
+    shared = loading.shared_model("a.safetensors", "Auto")
+    loading.make_processor(shared, 0.5)
+    host.free_memory(1e30, shared.patcher.load_device)
+    assert not host.loaded
+    again = loading.shared_model("a.safetensors", "Auto")
+    loading.make_processor(again, 0.5)
+    assert again is shared, "eviction is no reason to read the file anew"
+    assert [entry.model for entry in host.loaded] == [shared.patcher]
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_file_that_changed_is_read_again(models: Path, loading: ModuleType) -> None:
     first = loading.shared_model("a.safetensors", "CPU")
     os.utime(models / "a.safetensors", ns=(1, 1))
@@ -313,8 +328,18 @@ def test_offline_names_file_folder_and_page(
 # --- the whole way ---------------------------------------------------------------------------
 
 
-def test_the_node_runs_a_real_model(models: Path, node: Any, host: Any) -> None:
+def test_the_node_runs_a_real_model(
+    models: Path, node: Any, host: Any, loading: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random weights find nonsense, but everything between picture and outputs is real."""
+    used: list[weakref.ref[Any]] = []
+    release = loading.release
+
+    def remember(shared: Any) -> None:
+        used.append(weakref.ref(shared.model))
+        release(shared)
+
+    monkeypatch.setattr(loading, "release", remember)
     image = torch.rand(2, 40, 60, 3, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         picture, mask, mask_image = node.segment(
@@ -325,6 +350,8 @@ def test_the_node_runs_a_real_model(models: Path, node: Any, host: Any) -> None:
     assert torch.equal(picture[..., :3], image)
     assert mask.max() > 0, "at this threshold random weights must find something"
     assert host.bars == [[1, 2]] and not host.loaded
+    gc.collect()
+    assert [model() for model in used] == [None], "unload_model left the weights in memory"
 
 
 def test_a_threshold_out_of_range_through_a_link(

@@ -96,4 +96,6 @@ def test_importing_is_quick_and_needs_no_triton_network_or_heavy_package() -> No
     heavy = {"torchvision", "timm", "transformers", "huggingface_hub", "scipy", "skimage", "iopath"}
     assert not heavy & set(results[0]["new"])
     assert not results[0]["path_changed"]
+    # Relative imports only: another pack may bring its own "sam3" or "nodes".
+    assert not {"sam3", "nodes", "AILab_SAM3Segment"} & set(results[0]["new"])
     assert results[0]["nodes"] == ["SAM3SegmentV3"]
