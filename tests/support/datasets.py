@@ -50,3 +50,32 @@ def make_datapoint(
         pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         images.append(Image(PIL.Image.fromarray(pixels), items, size))
     return Datapoint(queries, images)
+
+
+def coco_annotations(pictures: int = 3, categories: int = 2) -> dict[str, Any]:
+    """A COCO file of ``p0.png`` ... (40 x 30 pixels); picture k shows category k % categories."""
+    return {
+        "images": [
+            {"id": n + 1, "file_name": f"p{n}.png", "width": 40, "height": 30}
+            for n in range(pictures)
+        ],
+        "categories": [{"id": c + 1, "name": f"thing {c}"} for c in range(categories)],
+        "annotations": [
+            {
+                "id": 100 + n,
+                "image_id": n + 1,
+                "category_id": n % categories + 1,
+                "bbox": [4, 3, 20, 15],
+                "iscrowd": 0,
+                "segmentation": {"size": [30, 40], "counts": [130, 10, 1060]},
+            }
+            for n in range(pictures)
+        ],
+    }
+
+
+def write_pictures(folder: Path, pictures: int = 3) -> Path:
+    """The pictures of ``coco_annotations``."""
+    for n in range(pictures):
+        write_picture(folder / f"p{n}.png", 40, 30, seed=n)
+    return folder
