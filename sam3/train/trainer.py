@@ -58,9 +58,11 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def make_adamw(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only."""
-    groups = weight_decay_groups(model, config.weight_decay)
+def make_adamw(
+    model: nn.Module, config: TrainConfig, lr_scales: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """AdamW with weight decay on matrices only; ``lr_scales`` as in ``weight_decay_groups``."""
+    groups = weight_decay_groups(model, config.weight_decay, lr_scales)
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, foreach=True)
 
 
@@ -74,7 +76,7 @@ class Trainer:
         source: gives batches by number.
         config: length, schedule, intervals.
         folder: gets ``latest.pt``, ``previous.pt`` and ``log.jsonl``.
-        optimizer_factory: makes the optimiser; its groups share one learning rate.
+        optimizer_factory: makes the optimiser; a group may hold a factor ``lr_scale``.
         evaluate: called on the leader with the averaged weights in the model, in eval mode.
         describe: text that identifies a batch, for the report of a diverged loss.
     """
@@ -174,7 +176,7 @@ class Trainer:
     def _train_step(self, progress: float) -> None:
         lr = self.schedule(self.step, progress)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         problem = ""
         for part in range(self.config.accumulation):

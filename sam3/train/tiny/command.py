@@ -49,6 +49,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--images", type=int, default=TinyRecipe.images, help="pictures per batch")
     p.add_argument("--phrases", type=int, default=TinyRecipe.phrases, help="questions per picture")
     p.add_argument("--lr", type=float, default=TrainConfig.lr)
+    p.add_argument(
+        "--hold",
+        type=float,
+        default=TrainConfig.hold,
+        help="share of a stage at the full learning rate, before it falls (default %(default)s)",
+    )
     p.add_argument("--evaluate-minutes", type=float, default=TrainConfig.evaluate_minutes)
     p.add_argument("--checkpoint-minutes", type=float, default=TrainConfig.checkpoint_minutes)
     return p
@@ -70,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 minutes=minutes,
                 seed=options.seed,
                 lr=options.lr,
+                hold=options.hold,
                 evaluate_minutes=options.evaluate_minutes,
                 checkpoint_minutes=options.checkpoint_minutes,
                 threads=1,

@@ -18,6 +18,8 @@ class TinyRecipe:
     Attributes:
         images, phrases: pictures per batch and questions per picture, half of them absent.
         trunk_images, trunk_share: batch and share of the first stage, of the trunk alone.
+        trunk_lr: factor on the trunk's learning rate afterwards. The small batches of the whole
+            model are noisy: at the full rate the trunk forgets shapes it knew.
         coarse_side, coarse_share: the next share of the training sees pictures of this side,
             on a coarser token grid.
         simple_share: share of the coarse stage with easy scenes only.
@@ -34,6 +36,7 @@ class TinyRecipe:
     phrases: int = 2
     trunk_images: int = 32
     trunk_share: float = 0.16
+    trunk_lr: float = 0.2
     text_phrases: int = 128
     text_share: float = 0.02
     coarse_side: int = 96

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...model_builder import build_sam3_image_model
 from ..data.scenes.prerender import PrerenderConfig, prerender
 from ..loop.config import TrainConfig
 from ..loop.parallel import ProcessGroup
-from ..trainer import BatchSource, Objective, Trainer, TrainResult
+from ..trainer import BatchSource, Objective, Trainer, TrainResult, make_adamw
 from .attributes import AttributeBatches, AttributeClassifier, attribute_loss
 from .evaluation import QuickEvaluation
 from .grow import coarse_config, load_grown
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_NAME = "sam3_tiny.safetensors"
 HELD_OUT_SEED_OFFSET = 1_000_003  # scenes of the quick evaluation come from another seed
 HELD_OUT_SCENES = 192
+TRUNK = "model.backbone.vision_backbone.trunk."  # of a SupervisedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +187,11 @@ def train_coarse(run: TinyRun, supervised: SupervisedModel) -> TrainResult:
 def train_whole(run: TinyRun, supervised: SupervisedModel, *, seed: int) -> TrainResult:
     """Train the whole model; ``seed`` moves the data of the stage."""
     side = run.config.vision.img_size
-    options: dict[str, Any] = {"describe": describe_batch}
+    scales = {TRUNK: run.recipe.trunk_lr}
+    options: dict[str, Any] = {
+        "describe": describe_batch,
+        "optimizer_factory": partial(make_adamw, lr_scales=scales),
+    }
     if ProcessGroup().is_leader:
         quick = QuickEvaluation(
             run.scenes / "held_out", HELD_OUT_SCENES, side=side, mask_size=run.mask_size

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sam3.errors import CheckpointFormatError, CheckpointMismatchError, InputError
 from sam3.train.loop.config import TrainConfig
 from sam3.train.loop.parallel import run_parallel
-from sam3.train.trainer import Trainer
+from sam3.train.trainer import Trainer, make_adamw
 
 WEIGHT = torch.tensor([[1.0, -2.0, 0.5]])
 
@@ -52,12 +52,10 @@ def make(folder: Path, source: Source | None = None, drop: bool = True, **option
     net = Net()
     if not drop:
         net.drop.p = 0.0
-    evaluate = options.pop("evaluate", None)
+    given = {k: options.pop(k) for k in ("evaluate", "optimizer_factory") if k in options}
     values = {"steps": 12, "lr": 0.05, "warmup_steps": 3, "log_every": 4, **options}
     config = TrainConfig(**values)  # type: ignore[arg-type]
-    return Trainer(
-        net, loss_of, source or Source(), config=config, folder=folder, evaluate=evaluate
-    )
+    return Trainer(net, loss_of, source or Source(), config=config, folder=folder, **given)
 
 
 def weights(trainer: Trainer) -> list[Tensor]:
@@ -87,6 +85,16 @@ def test_learns_and_logs(tmp_path: Path) -> None:
     assert [step for step, _ in history] == list(range(4, 150, 4))
     assert history[-1][1]["core_loss"] < 0.05 * history[0][1]["core_loss"]
     assert set(lines(tmp_path)[0]["seconds"]) == {"data", "forward", "loss", "backward", "update"}
+
+
+def test_a_group_follows_the_schedule_at_its_own_rate(tmp_path: Path) -> None:
+    def factory(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+        return make_adamw(model, config, lr_scales={"": 0.25})
+
+    trainer = make(tmp_path, steps=5, optimizer_factory=factory)
+    trainer.run()
+    expected = 0.25 * trainer.schedule(4, 4 / 5)
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {expected}
 
 
 def crash() -> None:

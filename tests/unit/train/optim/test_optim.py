@@ -65,6 +65,20 @@ def test_decay_only_on_matrices() -> None:
     assert len(plain["params"]) == 5
 
 
+def test_parts_by_name_get_a_factor_on_the_learning_rate() -> None:
+    model = nn.ModuleDict({"trunk": nn.Linear(3, 2), "trunk_head": nn.Linear(2, 1)})
+    groups = weight_decay_groups(model, 0.05, {"trunk.": 0.2})
+    found = {id(p): (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    wanted = {
+        "trunk.weight": (0.2, 0.05),
+        "trunk.bias": (0.2, 0.0),
+        "trunk_head.weight": (1.0, 0.05),
+        "trunk_head.bias": (1.0, 0.0),
+    }
+    assert {name: found[id(p)] for name, p in model.named_parameters()} == wanted
+    assert len({group["name"] for group in groups}) == 4
+
+
 def test_clipper_scales_to_the_limit_and_reports_the_norm() -> None:
     model = nn.Linear(2, 1, bias=False)
     model.weight.grad = torch.tensor([[3.0, 4.0]])
