@@ -44,6 +44,10 @@ class Collective:
         """Begin to collect tensors of equal shapes; calling the result waits: a dict a process."""
         return lambda: [tensors]
 
+    def gather_objects(self, value: T) -> list[T] | None:
+        """``value`` of every process, in the order of their ranks; None outside process 0."""
+        return [value]
+
     def barrier(self) -> None:
         """Wait for all processes."""
 
@@ -111,6 +115,11 @@ class GroupCollective(Collective):
             ]
 
         return wait
+
+    def gather_objects(self, value: T) -> list[T] | None:
+        parts: list[Any] | None = [None] * self.world_size if self.rank == 0 else None
+        self._dist.gather_object(value, parts, dst=0, group=self._objects)
+        return parts
 
     def barrier(self) -> None:
         self._dist.barrier()

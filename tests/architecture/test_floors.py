@@ -46,6 +46,7 @@ FLOORS: dict[str, float] = {
     "sam3/checkpoint": 5,
     "sam3/model_builder.py": 5,
     "sam3/builders": 5,
+    "sam3/eval": 5,
     "sam3/pipeline": 6,
     "sam3/train": 6,
     "sam3/cli": 7,
