@@ -55,6 +55,14 @@ def decode_rle(rle: dict[str, Any]) -> np.ndarray:
         InputError: counts that are negative, do not add up to H x W, or a broken string.
     """
     height, width = (int(v) for v in rle["size"])
+    counts = rle_counts(rle)
+    values = np.arange(counts.size) % 2 == 1
+    return np.repeat(values, counts).reshape((height, width), order="F")
+
+
+def rle_counts(rle: dict[str, Any]) -> np.ndarray:
+    """Counts of an RLE, checked: int64 [n]. Argument and errors as for :func:`decode_rle`."""
+    height, width = (int(v) for v in rle["size"])
     counts = rle["counts"]
     if isinstance(counts, (str, bytes)):
         counts = counts_from_string(counts)
@@ -64,8 +72,7 @@ def decode_rle(rle: dict[str, Any]) -> np.ndarray:
             f"The counts must be 0 or more and add up to {height} x {width} = {height * width}, "
             f"got a sum of {int(counts.sum())}."
         )
-    values = np.arange(counts.size) % 2 == 1
-    return np.repeat(values, counts).reshape((height, width), order="F")
+    return counts
 
 
 def counts_from_string(text: str | bytes) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,16 @@ def write_pictures(folder: Path, pictures: int = 3) -> Path:
     for n in range(pictures):
         write_picture(folder / f"p{n}.png", 40, 30, seed=n)
     return folder
+
+
+def change_row(section: str, number: int, **values: Any) -> Callable[[dict[str, Any]], None]:
+    """A change that sets some values of a row; None deletes one."""
+
+    def change(data: dict[str, Any]) -> None:
+        for key, value in values.items():
+            if value is None:
+                del data[section][number][key]
+            else:
+                data[section][number][key] = value
+
+    return change

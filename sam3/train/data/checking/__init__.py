@@ -1,0 +1,1 @@
+"""The parts of ``sam3.train.data.checks``: faults of values, of rows, of videos, and the report."""
