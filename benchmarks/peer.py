@@ -31,23 +31,15 @@ def missing_peer() -> str | None:
     return None
 
 
-def peer_config(config: Sam3ImageConfig) -> Any:
-    """``transformers.Sam3Config`` of the same sizes.
+def vision_words(config: Sam3ImageConfig) -> dict[str, Any]:
+    """The peer's ``vision_config`` of the same sizes.
 
     Raises ValueError for sizes it has no word for.
     """
-    import transformers
-
-    v, t, d = config.vision, config.text, config.d_model
+    v, d = config.vision, config.d_model
     if config.neck.scalp != 1:
         raise ValueError(f"the peer always drops one pyramid level, not {config.neck.scalp}")
-    shared = {
-        "hidden_size": d,
-        "num_attention_heads": config.num_heads,
-        "intermediate_size": config.dim_feedforward,
-    }
-    grid = v.grid
-    vision = {
+    return {
         "backbone_config": {
             "model_type": "sam3_vit_model",
             "hidden_size": v.embed_dim,
@@ -62,8 +54,23 @@ def peer_config(config: Sam3ImageConfig) -> Any:
             "layer_norm_eps": VIT_EPS,
         },
         "fpn_hidden_size": d,
-        "backbone_feature_sizes": [[int(grid * s)] * 2 for s in (4, 2, 1)],
+        "backbone_feature_sizes": [[int(v.grid * s)] * 2 for s in (4, 2, 1)],
         "scale_factors": list(config.neck.scale_factors),
+    }
+
+
+def peer_config(config: Sam3ImageConfig) -> Any:
+    """``transformers.Sam3Config`` of the same sizes.
+
+    Raises ValueError for sizes it has no word for.
+    """
+    import transformers
+
+    t, d = config.text, config.d_model
+    shared = {
+        "hidden_size": d,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": config.dim_feedforward,
     }
     text = {
         "model_type": "clip_text_model",
@@ -79,7 +86,7 @@ def peer_config(config: Sam3ImageConfig) -> Any:
         "eos_token_id": t.vocab_size - 1,
     }
     return transformers.Sam3Config(
-        vision_config=vision,
+        vision_config=vision_words(config),
         text_config=text,
         geometry_encoder_config={
             **shared,
