@@ -16,6 +16,7 @@ from .raw import RawCheckpoint
 from .recipe import Recipe
 from .tensor_info import TensorInfo
 
+BACKBONE = "backbone."
 TRACKER_MARKER = "maskmem_tpos_enc"  # a tracker's name without prefix
 
 
@@ -61,7 +62,8 @@ def plan_tracker_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> Loa
     if bare:
         offers = {name: Recipe((name,)) for name in layout.unknown}
     for name, recipe in layout.image.items():
-        if name in expected or bare:
+        # The detector's own "transformer." has names that the tracker uses, too.
+        if bare or (name in expected and name.startswith(BACKBONE)):
             offers[name] = recipe
         else:
             plan.dropped += recipe.sources

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sam3.checkpoint.save import save_checkpoint
 from sam3.config import MemoryConfig, presets
 from sam3.errors import CheckpointMismatchError
-from sam3.model_builder import build_tracker
+from sam3.model_builder import build_sam3_video_model, build_tracker
 
 SMALL = replace(
     presets.SAM3_TINY_TRACKER, memory=MemoryConfig(dim=16, layers=1, dim_feedforward=32)
@@ -37,6 +38,31 @@ def test_weights_come_back(tmp_path, state, prefix):
     loaded = tracker(path).state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_detector_weights_of_the_same_names_are_left_out(tmp_path, state):
+    twins = [n for n in state if n.startswith("transformer.") and "freqs" not in n]
+    stored = {f"detector.{name}": torch.full_like(state[name], 7.0) for name in twins}
+    stored |= {f"tracker.{name}": tensor for name, tensor in state.items()}
+    path = tmp_path / "weights.safetensors"
+    save_file(stored, path)
+    loaded = tracker(path).state_dict()
+    assert twins and all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("with_backbone", [False, True])
+def test_a_whole_file_gives_the_tracker_and_its_backbone(tmp_path, with_backbone):
+    config = presets.SAM3_TINY_VIDEO
+    whole = build_sam3_video_model(config=config, load_from_HF=False, device="cpu")
+    path = save_checkpoint(whole, tmp_path / "weights.safetensors", config=config.image.to_dict())
+    loaded = build_tracker(
+        True, with_backbone, config=config.tracker, device="cpu", checkpoint_path=path
+    ).state_dict()
+    wanted = whole.tracker.state_dict() | {
+        f"backbone.{name}": tensor for name, tensor in whole.detector.backbone.state_dict().items()
+    }
+    assert with_backbone == any(name.startswith("backbone.") for name in loaded)
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded.items())
 
 
 @pytest.mark.parametrize(
