@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ...errors import MissingDependencyError
 from ..cgf1_metrics import PairCounts, concept_metrics
+from .hota import phrase_hota
 from .nms import frame_nms, track_nms
 from .overlap import track_ious
 from .pairs import Pair, load_pairs
-from .phota import phrase_hota
 from .track_ap import track_average_precision
 
 log = logging.getLogger(__name__)
@@ -20,9 +20,9 @@ SCORE_THRESHOLD = 0.5
 
 
 class VEvalEvaluator:
-    """Metrics as ``video_<metric>``: track AP, cgF1 and its parts, and pHOTA.
+    """Metrics as ``video_<metric>``: track AP, cgF1 and its parts, HOTA and pHOTA.
 
-    pHOTA is left out, with a warning, where the package trackeval is not installed.
+    HOTA and pHOTA are left out, with a warning, where the package trackeval is not installed.
 
     Args:
         gt_path: VEval file.

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ...eval.cgf1_metrics import IOU_THRESHOLDS, PairCounts, concept_metrics
 from .matching_records import PairRecord, match_optimally
 
-IOU_THRESHOLDS: tuple[float, ...] = tuple(float(t) for t in np.linspace(0.5, 0.95, 10))
 _RECALL_POINTS = np.linspace(0, 1, 101)
 
 
@@ -90,43 +90,14 @@ def concept_f1(records: Sequence[PairRecord], score_threshold: float = 0.5) -> d
     pair has any prediction at all.
     """
     kept = [record.above(score_threshold) for record in records]
-    mcc = image_level_mcc(
-        np.array([r.num_gt > 0 for r in kept], dtype=bool),
-        np.array([len(r.scores) > 0 for r in kept], dtype=bool),
-    )
-    per_threshold = [_positive_micro_f1(kept, t) for t in IOU_THRESHOLDS]
-    pm_f1 = float(np.mean(per_threshold))
+    found = concept_metrics([PairCounts.from_ious(record.mask_ious) for record in kept])
     return {
-        "cgF1": pm_f1 * mcc,
-        "pmF1": pm_f1,
-        "IL_MCC": mcc,
-        "cgF1@0.5": per_threshold[0] * mcc,
-        "pmF1@0.5": per_threshold[0],
+        "cgF1": found["cgF1"],
+        "pmF1": found["positive_micro_F1"],
+        "IL_MCC": found["IL_MCC"],
+        "cgF1@0.5": found["cgF1@0.5"],
+        "pmF1@0.5": found["positive_micro_F1@0.5"],
     }
-
-
-def _positive_micro_f1(kept: Sequence[PairRecord], iou_threshold: float) -> float:
-    hit = wrong = missed = 0
-    for record in kept:
-        if not record.num_gt:
-            continue
-        rows, columns = match_optimally(record.mask_ious)
-        found = int((record.mask_ious[rows, columns] >= iou_threshold).sum())
-        hit += found
-        wrong += len(record.scores) - found
-        missed += record.num_gt - found
-    precision = hit / (hit + wrong + 1e-4)
-    recall = hit / (hit + missed + 1e-4)
-    return 2 * precision * recall / (precision + recall + 1e-4)
-
-
-def image_level_mcc(has_gt: np.ndarray, has_prediction: np.ndarray) -> float:
-    """Matthews correlation of "something is there" and "something was found"; both [n] bool."""
-    tp = float((has_gt & has_prediction).sum())
-    tn = float((~has_gt & ~has_prediction).sum())
-    fp = float((~has_gt & has_prediction).sum())
-    fn = float((has_gt & ~has_prediction).sum())
-    return (tp * tn - fp * fn) / (np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)) + 1e-6)
 
 
 def presence_metrics(records: Sequence[PairRecord], threshold: float = 0.5) -> dict[str, float]:

@@ -11,7 +11,12 @@ import pytest
 
 from sam3.errors import InputError
 from sam3.eval.cgf1_eval import CGF1Evaluator
-from sam3.eval.cgf1_metrics import PairCounts, best_of, concept_metrics
+from sam3.eval.cgf1_metrics import (
+    PairCounts,
+    best_of,
+    concept_metrics,
+    image_level_metrics,
+)
 
 STORED = json.loads((Path(__file__).parents[2] / "golden" / "train" / "cgf1.json").read_text())
 
@@ -121,6 +126,20 @@ def test_polygons_and_run_lengths_are_compared(tmp_path: Path) -> None:
     evaluator = CGF1Evaluator([write(tmp_path, "gt.json", gt)], "segm")
     metrics = evaluator.evaluate(write(tmp_path, "pred.json", rows))
     assert metrics["cgF1_eval_segm_recall"] == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("truth", "guess", "expected"),
+    [
+        ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
+        ([1, 0], [0, 1], -1.0),
+        ([1, 0, 1, 0], [1, 1, 0, 0], 0.0),
+        ([1, 1], [1, 1], 0.0),
+    ],
+)
+def test_image_level_mcc(truth: list[int], guess: list[int], expected: float) -> None:
+    found = image_level_metrics(np.array(truth, bool), np.array(guess, bool))
+    assert found["IL_MCC"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_nothing_at_all_gives_numbers() -> None:

@@ -17,10 +17,10 @@ from sam3.eval.postprocessors import PostProcessNullOp
 from sam3.eval.rle import rle_decode, rle_encode
 from sam3.eval.veval.__main__ import main
 from sam3.eval.veval.evaluator import VEvalEvaluator
+from sam3.eval.veval.hota import phrase_hota
 from sam3.eval.veval.nms import frame_nms, track_nms
 from sam3.eval.veval.overlap import track_ious
 from sam3.eval.veval.pairs import Pair, Track, load_pairs
-from sam3.eval.veval.phota import phrase_hota
 from sam3.eval.ytvis_eval import YTVISResultsWriter
 from tests.support.eval_batches import dump_videos, video_result
 
@@ -203,8 +203,10 @@ def test_phota_by_hand() -> None:
     both = phrase_hota([right, cut, low, Pair(3, 6, 2, (), ())])
     assert both["pDetA"] == pytest.approx(1.0)
     assert both["pAssA"] == pytest.approx(0.75)
+    assert both["HOTA"] == pytest.approx(both["pHOTA"])  # one phrase has objects
     wrong = phrase_hota([right, Pair(2, 6, 2, (), (track((0, 10), (0, 10)),))])
-    assert wrong["pDetPr"] == pytest.approx(0.5)
+    assert wrong["pDetPr"] == wrong["pDetA"] == pytest.approx(0.5)
+    assert wrong["HOTA"] == pytest.approx(0.5)  # the mean of a perfect phrase and a wrong one
     assert phrase_hota([]) == {}
 
 
@@ -216,7 +218,7 @@ def test_without_trackeval_the_rest_is_complete(
     truths = {(1, 4): [track((0, 5), (1, 6))]}
     with caplog.at_level(logging.WARNING):
         metrics, pairs = evaluate(tmp_path, truths, truths)
-    assert "video_pHOTA" not in metrics and metrics["video_AP"] == pytest.approx(1.0)
+    assert not any("HOTA" in name for name in metrics) and metrics["video_AP"] == pytest.approx(1.0)
     assert "pip install trackeval" in caplog.text
     with pytest.raises(MissingDependencyError, match="pip install trackeval"):
         phrase_hota(pairs)

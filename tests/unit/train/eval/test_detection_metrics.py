@@ -11,7 +11,6 @@ from sam3.train.eval.detection_metrics import (
     average_precision,
     best_score_threshold,
     concept_f1,
-    image_level_mcc,
     matched_iou,
     mean_average_precision,
     presence_metrics,
@@ -144,20 +143,6 @@ def test_concept_f1_by_hand() -> None:
     assert values["pmF1@0.5"] == pytest.approx(low, abs=2e-4)
     assert values["pmF1"] == pytest.approx((3 * low + 7 * high) / 10, abs=2e-4)
     assert values["cgF1"] == pytest.approx(values["pmF1"] * mcc, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("truth", "guess", "expected"),
-    [
-        ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
-        ([1, 0], [0, 1], -1.0),
-        ([1, 0, 1, 0], [1, 1, 0, 0], 0.0),
-        ([1, 1], [1, 1], 0.0),
-    ],
-)
-def test_image_level_mcc(truth: list[int], guess: list[int], expected: float) -> None:
-    value = image_level_mcc(np.array(truth, bool), np.array(guess, bool))
-    assert value == pytest.approx(expected, abs=1e-5)
 
 
 def test_presence_by_hand() -> None:

@@ -1,4 +1,8 @@
-"""pHOTA: HOTA of the package trackeval, with each (video, phrase) pair as a sequence of its own."""
+"""HOTA and pHOTA of (video, phrase) pairs, by the package trackeval.
+
+pHOTA takes each pair as a sequence of its own and all phrases as one class; HOTA averages over
+phrases, as over classes.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +20,33 @@ _FIELDS = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
 
 
 def phrase_hota(pairs: Sequence[Pair]) -> dict[str, float]:
-    """HOTA and its parts over all pairs, as one class, averaged over localisation thresholds.
+    """HOTA and pHOTA with their parts, averaged over localisation thresholds.
 
-    Predictions below a score of 0.5 do not count. Names begin with "p", values are in [0, 1].
+    Predictions below a score of 0.5 do not count. Values are in [0, 1]; the parts of pHOTA have a
+    "p" before their names. HOTA leaves out phrases without any object, true or found.
 
     Raises:
         MissingDependencyError: trackeval is not installed.
     """
     hota = _hota()
-    sequences = {
-        f"{pair.video_id}/{pair.category_id}": hota.eval_sequence(
-            sequence(pair.above(SCORE_THRESHOLD))
-        )
-        for pair in pairs
-    }
-    if not sequences:
+    by_phrase: dict[str, dict[str, Any]] = {}
+    for pair in pairs:
+        result = hota.eval_sequence(sequence(pair.above(SCORE_THRESHOLD)))
+        by_phrase.setdefault(str(pair.category_id), {})[str(pair.video_id)] = result
+    if not by_phrase:
         return {}
-    combined = hota.combine_sequences(sequences)
-    return {f"p{name}": float(np.mean(combined[name])) for name in _FIELDS}
+    every = {f"{v}/{c}": r for c, videos in by_phrase.items() for v, r in videos.items()}
+    combined = hota.combine_sequences(every)
+    phrases = {c: hota.combine_sequences(videos) for c, videos in by_phrase.items()}
+    asked = {
+        c: r for c, r in phrases.items() if r["HOTA_TP"][0] + r["HOTA_FN"][0] + r["HOTA_FP"][0]
+    }
+    averaged = hota.combine_classes_class_averaged(asked or phrases)
+    return {
+        prefix + name: float(np.mean(result[name]))
+        for prefix, result in (("p", combined), ("", averaged))
+        for name in _FIELDS
+    }
 
 
 def _hota() -> Any:
