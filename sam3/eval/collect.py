@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from ..perflib.distributed import Collective, GroupCollective
 from .files import read_json, write_json_rows
 
 ENTRIES_PER_ROUND = 2000
+# The others wait while process 0 evaluates the predictions of a whole benchmark.
+PATIENCE = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,14 @@ class Entry:
 
 
 def current_collective() -> Collective:
-    """The processes of torch.distributed where they are set up, else this process alone."""
+    """The processes of torch.distributed where they are set up, else this process alone.
+
+    Called by all processes at once.
+    """
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        return GroupCollective()
+        return GroupCollective(PATIENCE)
     return Collective()
 
 

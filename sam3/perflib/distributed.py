@@ -53,9 +53,13 @@ class Collective:
 
 
 class GroupCollective(Collective):
-    """All processes of the default group of torch.distributed, which must be set up."""
+    """All processes of the default group of torch.distributed, which must be set up.
 
-    def __init__(self) -> None:
+    Args:
+        patience: how long Python objects may be waited for, in place of the usual time.
+    """
+
+    def __init__(self, patience: timedelta | None = None) -> None:
         import torch.distributed as dist
 
         self._dist = dist
@@ -63,8 +67,8 @@ class GroupCollective(Collective):
         self.world_size = dist.get_world_size()
         self._is_gloo = dist.get_backend() == "gloo"
         self._objects: Any = None
-        if not self._is_gloo:
-            self._objects = dist.new_group(backend="gloo", timeout=timeout())
+        if patience is not None or not self._is_gloo:
+            self._objects = dist.new_group(backend="gloo", timeout=patience or timeout())
 
     def broadcast(self, make: Callable[[], T], src: int = 0) -> T:
         message: list[Any] = [None]
