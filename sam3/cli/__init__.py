@@ -1,9 +1,15 @@
-"""The command line: ``python -m sam3 segment`` and ``python -m sam3 info``.
+"""The command line: ``python -m sam3 segment``, ``track`` and ``info``.
 
 ``options``   arguments of segment, checked        ``sources``   which pictures, output names
 ``segment``   the run over all pictures            ``pictures``  reading any kind of picture
 ``overlay``   drawing what was found               ``outputs``   writing files, records, resume
-``info``      what a checkpoint file is            ``exit_codes``
+``info``      what a checkpoint file is            ``models``    weights and devices
+``exit_codes``                                     ``interruption``  Ctrl-C at the right moment
+
+``track_options``  arguments of track, checked     ``track_source``   the video and its frames
+``track``          the run over one video          ``track_session``  prompts, order of frames
+``track_journal``  finished frames on the disk     ``track_outputs``  label maps, the record
+``track_overlay``  drawing on the video            ``video_writer``   MP4
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError
-from . import exit_codes, info, options
+from . import exit_codes, info, options, track_options
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +30,7 @@ log = logging.getLogger(__name__)
 def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of the whole command line, and those of its commands by name."""
     parser = argparse.ArgumentParser(
-        prog="python -m sam3", description="Segment pictures by text with SAM 3."
+        prog="python -m sam3", description="Segment pictures and videos with SAM 3."
     )
     parser.add_argument("--version", action="version", version=f"sam3-segment {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -36,15 +42,24 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_arguments(segment)
+    track = commands.add_parser(
+        "track",
+        help="follow things through a video",
+        description="Follow what a text, points or boxes mean through a video and write an "
+        "overlay, masks and a record.",
+        epilog=track_options.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    track_options.add_arguments(track)
     about = commands.add_parser(
         "info", help="tell what a checkpoint file is", description=info.DESCRIPTION
     )
     info.add_arguments(about)
-    for command in (segment, about):
+    for command in (segment, track, about):
         group = command.add_mutually_exclusive_group()
         group.add_argument("-v", "--verbose", action="store_true", help="more messages")
         group.add_argument("-q", "--quiet", action="store_true", help="errors only")
-    return parser, {"segment": segment, "info": about}
+    return parser, {"segment": segment, "track": track, "info": about}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -81,6 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "info":
             return info.run(arguments)
+        if arguments.command == "track":
+            from . import track
+
+            return track.run(track_options.read_options(arguments))
         from . import segment
 
         return segment.run(options.read_options(arguments))
@@ -88,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error("%s", error)
         return exit_codes.USAGE
     except KeyboardInterrupt:
-        log.error("interrupted; finished pictures are kept, go on with --resume")
+        log.error("interrupted; what is finished is kept, go on with --resume")
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone; keep the interpreter from complaining at exit.

@@ -1,7 +1,8 @@
-"""A processor that finds areas of plain colours, so that the command line is tested by itself.
+"""Stand-ins for the models, so that the command line is tested by itself.
 
-It has the four methods that ``sam3.pipeline.segment`` calls and gives real masks, boxes and scores
-of what is in the picture; the command line's own code runs unchanged around it.
+``ColourProcessor`` has the four methods that ``sam3.pipeline.segment`` calls and gives real masks,
+boxes and scores of areas of plain colours. ``Tracker`` runs ``track`` on the scripted scene of the
+video goldens. The command line's own code runs unchanged around them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from sam3 import cli
-from sam3.cli import segment
+from sam3.cli import segment, track
 from sam3.cli.options import SegmentOptions
 from sam3.pipeline.phrases import split_phrases
+from tests.support.track_command import Tracker, write_frames
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -136,3 +138,17 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def tracker(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    """The command ``track`` on the scripted scene, working in a folder of its own."""
+    running = Tracker(shell)
+    monkeypatch.setattr(track, "load_model", running.load)
+    return running
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    """A folder of pictures to track through: ``clip``."""
+    return write_frames(tmp_path / "clip")
