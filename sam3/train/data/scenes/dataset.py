@@ -6,7 +6,6 @@ seen. Phrases, boxes to point with, flips and light changes are drawn anew at ev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from .assemble import Question, assemble
 from .augment import orient, random_orientation, tone_curve
 from .phrases import Query, noisy_box, sample_negative, sample_positive
 from .prerender import MANIFEST
+from .shards import open_shards, read_manifest
+
+_COMMAND = "sam3.train.data.scenes.prerender"
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,14 @@ class SceneFolder:
         Raises InputError if the folder is no scene folder or needed shards are missing.
         """
         self.folder = Path(folder)
-        manifest = self.folder / MANIFEST
-        if not manifest.is_file():
-            raise InputError(
-                f"{self.folder} holds no {MANIFEST}; make it with sam3.train.data.scenes.prerender"
-            )
-        self.manifest: dict[str, int | float] = json.loads(manifest.read_text())
+        self.manifest = read_manifest(self.folder, MANIFEST, _COMMAND)
         self.resolution = int(self.manifest["resolution"])
         self.shard_size = int(self.manifest["shard_size"])
         available = int(self.manifest["scenes"])
         count = available if first_scenes is None else first_scenes
         if not 1 <= count <= available:
             raise InputError(f"first_scenes must be 1 to {available}, got {first_scenes}")
-        expected = -(-count // self.shard_size)
-        paths = [self.folder / f"shard_{n:05d}" for n in range(expected)]
-        missing = [path.name for path in paths if not path.is_dir()]
-        if missing:
-            raise InputError(
-                f"{self.folder}: {len(missing)} of {expected} shards are missing, "
-                f"first {missing[0]}; "
-                "run the same prerender command again to finish it"
-            )
+        paths = open_shards(self.folder, -(-count // self.shard_size), _COMMAND)
         self._big = [
             {n: np.load(p / f"{n}.npy", mmap_mode="r") for n in ("images", "labels")} for p in paths
         ]

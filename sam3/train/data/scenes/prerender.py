@@ -11,14 +11,9 @@ depend only on the seed and their number, and finished ones are kept when the co
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +21,7 @@ from PIL import Image
 
 from ....errors import InputError
 from .scene import MAX_OBJECTS, Scene, draw_scene, random_size, scene_rng
-
-logger = logging.getLogger(__name__)
+from .shards import draw_missing, prepare_folder
 
 MANIFEST = "scenes.json"
 DRAWING_VERSION = 3  # raise when the same seed draws other pixels
@@ -76,11 +70,8 @@ def square_scene(scene: Scene, resolution: int) -> tuple[np.ndarray, np.ndarray,
     return image, labels, centres.astype(np.float32)
 
 
-def render_shard(folder: Path, number: int, config: PrerenderConfig) -> Path:
-    """Draw shard ``number`` into ``folder`` and return its path; existing shards are left alone."""
-    final = folder / f"shard_{number:05d}"
-    if final.is_dir():
-        return final
+def draw_scenes(number: int, config: PrerenderConfig) -> dict[str, np.ndarray]:
+    """The arrays of shard ``number``."""
     first = number * config.shard_size
     count = min(config.shard_size, config.scenes - first)
     side = config.resolution
@@ -95,63 +86,22 @@ def render_shard(folder: Path, number: int, config: PrerenderConfig) -> Path:
         scene = draw_scene(rng, random_size(rng, high=config.max_side), int(levels[row]))
         images[row], labels[row], found = square_scene(scene, side)
         attributes[row, : len(found)], boxes[row, : len(found)] = scene.attributes, found
-    temporary = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=folder))
-    arrays: dict[str, np.ndarray] = {
+    return {
         "images": images,
         "labels": labels,
         "attributes": attributes,
         "boxes": boxes,
         "levels": levels,
     }
-    for name, array in arrays.items():
-        np.save(temporary / f"{name}.npy", array)
-    try:
-        os.replace(temporary, final)
-    except OSError:
-        shutil.rmtree(temporary)
-        if not final.is_dir():  # else another process drew the same shard first
-            raise
-    return final
-
-
-def prepare_folder(folder: Path, config: PrerenderConfig) -> None:
-    """Create the folder and its manifest, or check that it holds the same scenes.
-
-    Raises InputError if the folder was made with other settings.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / MANIFEST
-    wanted = asdict(config)
-    if manifest.exists():
-        found = json.loads(manifest.read_text())
-        if found != wanted:
-            differing = sorted(key for key in wanted if found.get(key) != wanted[key])
-            raise InputError(
-                f"{folder} holds scenes made with other settings ({', '.join(differing)}); "
-                "choose another folder or delete this one"
-            )
-    else:
-        temporary = manifest.with_suffix(".tmp")
-        temporary.write_text(json.dumps(wanted, indent=2))
-        os.replace(temporary, manifest)
-    for leftover in folder.glob(".shard_*"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def prerender(folder: Path, config: PrerenderConfig, workers: int = 1) -> Path:
-    """Draw all shards that are missing with ``workers`` processes; returns the folder."""
-    prepare_folder(folder, config)
-    missing = [n for n in range(config.shards) if not (folder / f"shard_{n:05d}").is_dir()]
-    if workers <= 1:
-        for done, number in enumerate(missing, 1):
-            render_shard(folder, number, config)
-            logger.info("shard %d of %d done", done, len(missing))
-        return folder
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(render_shard, folder, number, config) for number in missing]
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            logger.info("shard %d of %d done", done, len(missing))
+    """Draw all shards that are missing with ``workers`` processes; returns the folder.
+
+    Raises InputError if the folder was made with other settings.
+    """
+    prepare_folder(folder, MANIFEST, config)
+    draw_missing(folder, config.shards, config, draw_scenes, workers)
     return folder
 
 

@@ -16,12 +16,13 @@ from sam3.train.data.scenes.augment import orient, plain_curve, tone_curve
 from sam3.train.data.scenes.dataset import SceneBatches, SceneFolder
 from sam3.train.data.scenes.prerender import (
     PrerenderConfig,
+    draw_scenes,
     main,
     prerender,
-    render_shard,
     square_scene,
 )
 from sam3.train.data.scenes.scene import draw_scene, scene_rng
+from sam3.train.data.scenes.shards import draw_shard
 from sam3.train.data.scenes.vocabulary import parse
 
 _CONFIG = PrerenderConfig(scenes=44, resolution=64, seed=3, shard_size=16, max_side=160)
@@ -38,7 +39,7 @@ def _arrays(folder: Path) -> dict[str, np.ndarray]:
 
 def test_shards_do_not_depend_on_order_or_workers(folder: Path, tmp_path: Path) -> None:
     for number in (2, 0, 1):
-        render_shard(tmp_path, number, _CONFIG)
+        draw_shard(tmp_path, number, _CONFIG, draw_scenes)
     first, second = _arrays(folder), _arrays(tmp_path)
     assert first.keys() == second.keys() and len(first) == 15
     assert all(np.array_equal(first[key], second[key]) for key in first)
@@ -53,7 +54,7 @@ def test_two_processes_may_finish_the_same_shard(
         path.write_bytes(array.tobytes()[:8])
 
     monkeypatch.setattr(np, "save", save_after_the_other)
-    render_shard(tmp_path, 0, _CONFIG)
+    draw_shard(tmp_path, 0, _CONFIG, draw_scenes)
     assert [p.name for p in tmp_path.iterdir()] == ["shard_00000"]
     kept = np.load(tmp_path / "shard_00000" / "images.npy")
     assert np.array_equal(kept, np.load(folder / "shard_00000" / "images.npy"))
