@@ -100,26 +100,17 @@ def _text_numbers(records: Sequence[TrackRecord]) -> dict[str, Any]:
 
 
 def load(checkpoint: Path, device: str, rules: dict[str, Any]) -> tuple[Any, Any]:
-    """(tracker with its backbone, video predictor) of a checkpoint; loading is strict.
+    """(tracker with the detector's backbone, video predictor) of a checkpoint, sharing weights.
 
     rules: keywords of the video model that differ from the released ones. Raises CheckpointError
     for an unusable file, TypeError for unknown rules, DeviceError for a missing device.
     """
-    from ...builders.interactive import tracker_config_for
     from ...model.sam3_video_predictor import Sam3VideoPredictor
-    from ...model_builder import build_sam3_video_model, build_tracker
+    from ...model_builder import build_sam3_video_model
 
-    model = build_sam3_video_model(checkpoint, load_from_HF=False, device=device, **rules)
-    detector: Any = model.detector
-    tracker = build_tracker(
-        apply_temporal_disambiguation=True,
-        with_backbone=True,
-        config=tracker_config_for(detector.config),
-        image_config=detector.config,
-        device=device,
-        checkpoint_path=checkpoint,
-    )
-    return tracker, Sam3VideoPredictor(model=model)
+    model: Any = build_sam3_video_model(checkpoint, load_from_HF=False, device=device, **rules)
+    model.tracker.backbone = model.detector.backbone
+    return model.tracker, Sam3VideoPredictor(model=model)
 
 
 def _rule(text: str) -> tuple[str, Any]:
