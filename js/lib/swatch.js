@@ -6,8 +6,9 @@
 import { readableTextColor } from "./color.js";
 
 const CHECK = 4; // side of a checkerboard square behind transparent colours
-const CHECK_LIGHT = "#c8c8c8";
-const CHECK_DARK = "#8c8c8c";
+// close to each other: the text on them has to be readable
+const CHECK_LIGHT = "#bababa";
+const CHECK_DARK = "#9a9a9a";
 const CHECK_MEAN = { r: 170, g: 170, b: 170 };
 const INVALID = "#d04040";
 

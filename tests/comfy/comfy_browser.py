@@ -17,7 +17,7 @@ Json = dict[str, Any]
 NodeId = str | int
 
 # A busy machine takes minutes for what an idle one does in seconds.
-PATIENCE_MS = 300_000
+PATIENCE_MS = 600_000
 
 _ARGS = [
     "--headless",
