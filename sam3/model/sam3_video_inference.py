@@ -222,9 +222,9 @@ class Sam3VideoInferenceWithInstanceInteractivity(Sam3VideoInference):
         """A phrase or box (see the parent), or clicks on one object of a frame.
 
         points: [P, 2] as parts of width and height (pixels of the model's input without
-        ``rel_coordinates``); point_labels: [P], 1 on the object, 0 not on it; obj_id: a tracked
-        object, or a new number. Clicks need a frame that has been run, unless the session has no
-        phrase and no box.
+        ``rel_coordinates``); point_labels: [P], 1 on the object, 0 not on it; a box stands before
+        the points as its corners, labels 2 and 3; obj_id: a tracked object, or a new number. Clicks
+        need a frame that has been run, unless the session has no phrase and no box.
 
         Raises InputError or SessionError with the session as before.
         """
