@@ -79,7 +79,7 @@ def overlay_frame(pixels: np.ndarray, record: Record, factor: int) -> np.ndarray
             decode_rle(item["segmentation"]),
             tuple(item["box"]),
             item["score"],
-            f"{item['id']} {item['phrase']}".rstrip(),
+            f"#{item['id']} {item['phrase']}".rstrip(),
         )
         for item in record["objects"]
     ]
