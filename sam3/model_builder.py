@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .builders.interactive import assemble_interactive_predictor
+from .builders.interactive import assemble_interactive_predictor, tracker_config_of
 from .builders.tracker import assemble_tracker
 from .checkpoint import (
     RawCheckpoint,
@@ -80,6 +80,7 @@ def build_sam3_image_model(
             bpe_path=bpe_path,
             enable_segmentation=enable_segmentation,
             enable_inst_interactivity=enable_inst_interactivity,
+            tracker_config=tracker_config_of(raw, config) if enable_inst_interactivity else None,
             matcher=matcher,
         )
     if raw is not None:
@@ -108,15 +109,19 @@ def build_tracker(
     apply_temporal_disambiguation: choose memories by their worth. with_backbone: also the image
     model that makes its features (sizes ``image_config``, by default the preset of the tracker's
     name); without it features are passed in. compile_mode: mode of ``torch.compile`` for the
-    vision trunk. config: by default the released tracker. device: as for the image model.
-    checkpoint_path: any supported SAM 3.0 file; without one the weights are random. Nothing is
-    fetched, and no precision is switched on.
+    vision trunk. config: by default the one in the file, else the released tracker. device: as for
+    the image model. checkpoint_path: any supported SAM 3.0 file; without one the weights are
+    random. Nothing is fetched, and no precision is switched on.
 
     Raises as :func:`build_sam3_image_model`.
     """
     device = pick_device(device)
-    config = config or presets.SAM3_TRACKER
-    with torch.device("cpu" if checkpoint_path is None else "meta"):
+    raw = None if checkpoint_path is None else read_checkpoint(checkpoint_path)
+    if config is None:
+        stored = None if raw is None else raw.config
+        image_config = image_config or (None if stored is None else config_of(raw))
+        config = tracker_config_of(raw, image_config or presets.SAM3_IMAGE)
+    with torch.device("cpu" if raw is None else "meta"):
         backbone = None
         if with_backbone:
             image = image_config or presets.get(config.name)
@@ -125,8 +130,8 @@ def build_tracker(
         model = assemble_tracker(
             config, memory_selection=apply_temporal_disambiguation, backbone=backbone
         )
-    if checkpoint_path is not None:
-        load_tracker_weights(model, checkpoint_path, device=device)
+    if raw is not None:
+        load_tracker_weights(model, raw, device=device)
         materialize_buffers(model, device)
     model.to(device)
     if backbone is not None and compile_mode is not None:
@@ -201,13 +206,15 @@ def assemble_image_model(
     enable_segmentation: bool = True,
     enable_inst_interactivity: bool = False,
     add_sam2_neck: bool = False,
+    tracker_config: Sam3TrackerConfig | None = None,
     model_class: type[Sam3Image] = Sam3Image,
     matcher: Any = None,
     **keywords: Any,
 ) -> Sam3Image:
     """The module tree of ``config`` on the default device, with initial weights.
 
-    add_sam2_neck: build the tracker's pyramid, too. model_class, keywords: what to build of the
+    add_sam2_neck: build the tracker's pyramid, too. tracker_config: of the instance predictor, by
+    default the one that goes with ``config``. model_class, keywords: what to build of the
     parts, and its further keywords.
     """
     c = config
@@ -235,7 +242,7 @@ def assemble_image_model(
             ),
         ),
         inst_interactive_predictor=(
-            assemble_interactive_predictor(c) if enable_inst_interactivity else None
+            assemble_interactive_predictor(c, tracker_config) if enable_inst_interactivity else None
         ),
         matcher=matcher,
         config=config,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..checkpoint import RawCheckpoint
 from ..config import Sam3ImageConfig, Sam3TrackerConfig, presets
+from ..errors import CheckpointFormatError
 from ..model.interactive_heads import InteractiveHeads
 from ..model.sam1_task_predictor import SAM3InteractiveImagePredictor
 from ..sam.mask_decoder import MaskDecoder
@@ -45,6 +47,20 @@ def tracker_config_for(config: Sam3ImageConfig) -> Sam3TrackerConfig:
         patch_size=config.vision.patch_size,
         d_model=config.d_model,
     )
+
+
+def tracker_config_of(raw: RawCheckpoint | None, config: Sam3ImageConfig) -> Sam3TrackerConfig:
+    """The tracker configuration in a file's metadata, or the one that goes with ``config``."""
+    stored = None if raw is None else raw.tracker_config
+    if raw is None or stored is None:
+        return tracker_config_for(config)
+    try:
+        return Sam3TrackerConfig.from_dict(stored)
+    except (TypeError, ValueError) as error:
+        raise CheckpointFormatError(
+            f"{raw.path}: the tracker's configuration in its metadata is not usable ({error});"
+            " update this package or get the file again"
+        ) from error
 
 
 def assemble_interactive_heads(tracker: Sam3TrackerConfig) -> InteractiveHeads:

@@ -22,7 +22,7 @@ from ..model_builder import (
     pick_device,
 )
 from ..precision import PrecisionPolicy, resolve_precision
-from .interactive import tracker_config_for
+from .interactive import tracker_config_of
 from .tracker import assemble_tracker
 
 DETECTOR = "detector."
@@ -122,7 +122,7 @@ def assemble_video_model(
 
 def _config_of(raw: RawCheckpoint | None, disambiguation: bool) -> Sam3VideoConfig:
     image: Sam3ImageConfig = config_of(raw)
-    tracker: Sam3TrackerConfig = tracker_config_for(image)
+    tracker: Sam3TrackerConfig = tracker_config_of(raw, image)
     config = Sam3VideoConfig(image=image, tracker=tracker)
     return config if disambiguation else config.without_disambiguation()
 

@@ -12,7 +12,7 @@ from typing import Any
 from .formats import read_checkpoint
 from .layouts import Layout, is_computed
 from .load import WEIGHT_DTYPES
-from .raw import RawCheckpoint
+from .raw import CONFIG_KEY, TRACKER_CONFIG_KEY, RawCheckpoint
 
 # One tensor that each part of an image model cannot be without.
 _NEEDED = {
@@ -26,6 +26,7 @@ _NEEDED = {
     "mask head": "segmentation_head.instance_seg_head.weight",
 }
 _SHOWN = 3
+_CONFIG_KEYS = (CONFIG_KEY, TRACKER_CONFIG_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class CheckpointInfo:
         parts: which of ``detector`` and ``tracker`` are inside.
         neck_levels: levels of the main feature pyramid.
         image_model: whether the image model can be built from this file.
-        config: the embedded configuration, or None.
+        config, tracker_config: the embedded configurations, or None.
         metadata: further text metadata.
         problems: what speaks against using the file, in words.
     """
@@ -63,6 +64,7 @@ class CheckpointInfo:
     neck_levels: int
     image_model: bool
     config: dict[str, Any] | None = None
+    tracker_config: dict[str, Any] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
@@ -91,7 +93,8 @@ def describe(path: str | os.PathLike[str] | RawCheckpoint) -> CheckpointInfo:
             neck_levels=layout.neck_levels,
             image_model=not missing and not layout.twice,
             config=config,
-            metadata={k: v for k, v in raw.metadata.items() if k != "sam3_config"},
+            tracker_config=raw.tracker_config,
+            metadata={k: v for k, v in raw.metadata.items() if k not in _CONFIG_KEYS},
             problems=tuple(_problems(raw, layout, missing)),
         )
 

@@ -21,6 +21,7 @@ from .layouts import Layout, detect_layout
 from .tensor_info import TensorInfo
 
 CONFIG_KEY = "sam3_config"  # metadata entry holding the model configuration as JSON
+TRACKER_CONFIG_KEY = "sam3_tracker_config"  # the same of the tracker, where there is one
 
 
 class TensorReader(Protocol):
@@ -109,22 +110,30 @@ class RawCheckpoint:
         Raises:
             CheckpointFormatError: there is one, but it is not a JSON object.
         """
-        text = self.metadata.get(CONFIG_KEY)
+        return self._json_entry(CONFIG_KEY)
+
+    @property
+    def tracker_config(self) -> dict[str, Any] | None:
+        """The tracker's configuration in the metadata, or None; raises as :attr:`config`."""
+        return self._json_entry(TRACKER_CONFIG_KEY)
+
+    def _json_entry(self, key: str) -> dict[str, Any] | None:
+        text = self.metadata.get(key)
         if text is None:
             return None
         try:
-            config = json.loads(text)
+            entry = json.loads(text)
         except ValueError as error:
             raise CheckpointFormatError(
-                f"{self.path}: the metadata entry {CONFIG_KEY!r} is not valid JSON ({error}). "
+                f"{self.path}: the metadata entry {key!r} is not valid JSON ({error}). "
                 f"Save the checkpoint again, or remove that entry."
             ) from error
-        if not isinstance(config, dict):
+        if not isinstance(entry, dict):
             raise CheckpointFormatError(
-                f"{self.path}: the metadata entry {CONFIG_KEY!r} holds a "
-                f"{type(config).__name__}, expected a JSON object. Save the checkpoint again."
+                f"{self.path}: the metadata entry {key!r} holds a "
+                f"{type(entry).__name__}, expected a JSON object. Save the checkpoint again."
             )
-        return config
+        return entry
 
     @cached_property
     def layout_details(self) -> Layout:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import CheckpointError, InputError
-from .raw import CONFIG_KEY
+from .raw import CONFIG_KEY, TRACKER_CONFIG_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ def save_checkpoint(
     path: str | os.PathLike[str],
     *,
     config: Mapping[str, Any] | None = None,
+    tracker_config: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
@@ -36,6 +37,7 @@ def save_checkpoint(
         path: target, must end in ``.safetensors``; its folder is made if needed.
         config: JSON-able model configuration for the metadata. None takes
             ``model.config.to_dict()`` where the model has one.
+        tracker_config: the same of the tracker, for a file that holds one.
         dtype: convert floating-point tensors to this dtype; None keeps each one's own.
         metadata: further text entries.
 
@@ -57,12 +59,14 @@ def save_checkpoint(
             config = model_or_state.config.to_dict()  # type: ignore[union-attr, operator]
     else:
         state = model_or_state
-    text = _metadata(config, metadata)
+    text = _metadata({CONFIG_KEY: config, TRACKER_CONFIG_KEY: tracker_config}, metadata)
     _write(_storable(state, dtype), target, text)
     return target
 
 
-def _metadata(config: Mapping[str, Any] | None, extra: Mapping[str, str] | None) -> dict[str, str]:
+def _metadata(
+    configs: Mapping[str, Mapping[str, Any] | None], extra: Mapping[str, str] | None
+) -> dict[str, str]:
     entries = {"format": "pt"}
     for key, value in (extra or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -71,12 +75,14 @@ def _metadata(config: Mapping[str, Any] | None, extra: Mapping[str, str] | None)
                 f"{type(value).__name__}. Convert it, for example with json.dumps."
             )
         entries[key] = value
-    if config is not None:
+    for key, config in configs.items():
+        if config is None:
+            continue
         try:
-            entries[CONFIG_KEY] = json.dumps(dict(config), sort_keys=True)
+            entries[key] = json.dumps(dict(config), sort_keys=True)
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"config cannot be written as JSON ({error}). Pass config.to_dict()."
+                f"{key} cannot be written as JSON ({error}). Pass config.to_dict()."
             ) from error
     return entries
 

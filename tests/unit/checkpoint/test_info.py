@@ -42,9 +42,10 @@ def test_sam31_half(tmp_path, small, random_state):
 def test_own_file_with_config(tmp_path, small, random_state):
     config = {"name": "tiny", "vision": {"img_size": 224}}
     state = random_state(small["image"])
-    path = save_checkpoint(state, tmp_path / "t.safetensors", config=config, metadata={"a": "b"})
-    info = describe(path)
-    assert info.config == config and "(tiny)" in info.model and info.parts == ("detector",)
+    options = {"config": config, "tracker_config": {"name": "tiny"}, "metadata": {"a": "b"}}
+    info = describe(save_checkpoint(state, tmp_path / "t.safetensors", **options))
+    assert info.config == config and info.tracker_config == {"name": "tiny"}
+    assert "(tiny)" in info.model and info.parts == ("detector",)
     assert info.metadata == {"format": "pt", "a": "b"} and info.problems == ()
 
 

@@ -82,6 +82,16 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_a_tracker_has_a_configuration_of_its_own(tmp_path):
+    path = save_checkpoint(
+        {"a": torch.zeros(1)}, tmp_path / "a.safetensors", config=CONFIG, tracker_config={"n": 1}
+    )
+    raw = read_checkpoint(path)
+    assert raw.config == CONFIG and raw.tracker_config == {"n": 1}
+    plain = save_checkpoint({"a": torch.zeros(1)}, tmp_path / "b.safetensors", config=CONFIG)
+    assert read_checkpoint(plain).tracker_config is None
+
+
 @pytest.mark.parametrize("text", ["not json", "[1, 2]"])
 def test_broken_embedded_config(text, tmp_path):
     path = save_checkpoint(
