@@ -1,0 +1,1 @@
+"""Training of the tiny tracker from drawn clips: ``python -m sam3.train.tiny.tracking``."""
