@@ -179,7 +179,7 @@ class _Run:
         if self.model.training and share > 0:
             if torch.rand(1, generator=self.generator) < share / 3:
                 return prediction  # dropped
-            masks = corrupt_masks(masks, share, self.generator)
+            masks = corrupt_masks(masks, 2 * share / 3, self.generator)
         self._remember(frame, out, self.bank.others, masks, binarize=False)
         return prediction
 

@@ -34,7 +34,7 @@ class TrackingRecipe:
     truncate: int = 4
     pictures: int = 16
     picture_share: float = 0.2
-    prompt_shares: tuple[float, float, float] = (0.4, 0.2, 0.4)
+    prompt_shares: tuple[float, float, float] = (0.5, 0.25, 0.25)
     corrections: int = 2
     centre_share: float = 0.5
     corruption: float = 0.1
