@@ -107,7 +107,7 @@ def _by_class(
     return frozenset(found)
 
 
-def _class_at(path: str) -> type:
+def _class_at(path: str) -> type[nn.Module]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -115,8 +115,8 @@ def _class_at(path: str) -> type:
         raise InputError(
             f"module_cls_names: there is no class {path!r}; write it like torch.nn.LayerNorm"
         ) from error
-    if not isinstance(found, type):
-        raise InputError(f"module_cls_names: {path!r} is not a class")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"module_cls_names: {path!r} is not a class of modules")
     return found
 
 
