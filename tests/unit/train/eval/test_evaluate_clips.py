@@ -178,7 +178,7 @@ def test_an_untrained_model_from_end_to_end(tmp_path: Path) -> None:
     save_checkpoint(model, checkpoint, config=presets.SAM3_TINY.to_dict())
     arguments = shlex.split(
         f"--checkpoint {checkpoint} --clips 2 --frames 3 --text-frames 3 --max-side 100"
-        " --rule score_threshold_detection=0.0"  # noise is detected
+        " --rule score_threshold_detection=0.0 --rule max_num_objects=2"  # noise is detected
     )
     assert main([*arguments, "--report", str(tmp_path / "out.md")]) == 0
     page = (tmp_path / "out.md").read_text()
