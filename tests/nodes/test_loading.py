@@ -172,6 +172,18 @@ def test_auto_is_comfyuis_device(part: Callable[[str], ModuleType], host: Any) -
             assert services.pick_device("GPU") == torch.device(name)
 
 
+@pytest.mark.usefixtures("quick")
+def test_model_and_processor_follow_comfyuis_device(
+    models: Path, loading: ModuleType, host: Any
+) -> None:
+    host.device = torch.device("meta")  # a device that is not the CPU, on any machine
+    for choice, expected in (("Auto", "meta"), ("GPU", "meta"), ("CPU", "cpu")):
+        shared = loading.shared_model("a.safetensors", choice)
+        processor = loading.make_processor(shared, 0.5)
+        assert processor.device == torch.device(expected)
+        assert {p.device.type for p in shared.model.parameters()} == {expected}
+
+
 def test_gpu_without_one_is_a_clear_error(models: Path, node: Any, errors: ModuleType) -> None:
     with pytest.raises(errors.DeviceError, match="ComfyUI has none.*Auto or CPU"):
         node.segment(torch.zeros(1, 8, 8, 3), "x", "a.safetensors", "GPU", 0.5)
