@@ -39,7 +39,8 @@ points and boxes
   A point's label is 1 (on the object) or 0 (not on it); an object has one box at most.
   Coordinates count from the top left corner of the upright frame, in pixels, or with
   --units normalized in parts of its width and height (0 to 1).
-  With a text and points the video is run twice: for the text, then for the described objects.
+  With a text and points the video is run twice: for the text, then for the described objects;
+  a frame is finished when the second run has been over it.
 
 frames
   From --frame the video is run to its end and then, from there, back to its start.
