@@ -55,6 +55,15 @@ def parser() -> argparse.ArgumentParser:
         default=TrainConfig.hold,
         help="share of a stage at the full learning rate, before it falls (default %(default)s)",
     )
+    p.add_argument(
+        "--positive-weight", type=float, default=TinyRecipe.positive_weight, help="see TinyRecipe"
+    )
+    p.add_argument(
+        "--class-weight",
+        type=float,
+        default=TinyRecipe.classification,
+        help="of the class loss (default %(default)s)",
+    )
     p.add_argument("--evaluate-minutes", type=float, default=TrainConfig.evaluate_minutes)
     p.add_argument("--checkpoint-minutes", type=float, default=TrainConfig.checkpoint_minutes)
     return p
@@ -86,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 phrases=options.phrases,
                 trunk_share=options.trunk_share,
                 text_share=options.text_share,
+                positive_weight=options.positive_weight,
+                classification=options.class_weight,
             ),
             resume=options.resume,
             start=options.start,

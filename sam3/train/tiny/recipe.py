@@ -29,6 +29,8 @@ class TinyRecipe:
         text_phrases, text_share: batch and share of the stage of the text encoder alone.
         cell_weight, word_weight: of what trunk and text encoder know, in all later stages.
         memory_weight, memory_limit: penalty on the mean square of the encoder memory.
+        positive_weight: of the queries that found something against all others in the class loss;
+            the released 10 leaves duplicates in a model as small as this.
         o2m_weight: of the one-to-many branch, where the model has one.
     """
 
@@ -52,6 +54,7 @@ class TinyRecipe:
     bbox: float = 5.0
     giou: float = 2.0
     classification: float = 5.0
+    positive_weight: float = 10.0
     presence: float = 10.0
     mask_focal: float = 20.0
     mask_dice: float = 10.0
@@ -81,7 +84,7 @@ def make_loss(recipe: TinyRecipe, num_queries: int) -> nn.Module:
         loss_fns_find=[
             Boxes(weight_dict={"loss_bbox": recipe.bbox, "loss_giou": recipe.giou}),
             IABCEMdetr(
-                pos_weight=10.0,
+                pos_weight=recipe.positive_weight,
                 weight_dict={"loss_ce": recipe.classification, "presence_loss": recipe.presence},
                 gamma=2,
                 alpha=0.25,
