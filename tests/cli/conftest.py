@@ -7,7 +7,8 @@ video goldens. The command line's own code runs unchanged around them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ from sam3.cli import segment, track
 from sam3.cli.options import SegmentOptions
 from sam3.pipeline.phrases import split_phrases
 from tests.support.track_command import Tracker, write_frames
+
+
+@pytest.fixture(autouse=True)
+def listening_to_ctrl_c() -> Iterator[None]:
+    """A shell starts background jobs deaf to Ctrl-C; the tests press it all the same."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
