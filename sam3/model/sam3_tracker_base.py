@@ -183,8 +183,8 @@ class Sam3TrackerBase(nn.Module):
 
         Args:
             is_init_cond_frame: first prompts on a frame that is not tracked yet: no memories.
-            current_vision_feats, current_vision_pos_embeds: three levels [H * W, B, C], as
-                :meth:`_prepare_backbone_features` gives them with ``feat_sizes``.
+            current_vision_feats, current_vision_pos_embeds: three levels [H * W, B, C] from
+                :meth:`_prepare_backbone_features`; [H * W, 1, C] where B objects have memories.
             image: not read (kept for other memory encoders).
             point_inputs: ``point_coords`` [B, P, 2], pixels of the model's picture, and
                 ``point_labels`` [B, P].

@@ -129,11 +129,13 @@ class TransformerDecoderLayerv2(TransformerDecoderLayerv1):
     ) -> Tensor:
         """tgt [B, N, d_model], memory [B, K, C'] with positions ``pos`` -> [B, N, d_model].
 
-        The last ``num_k_exclude_rope`` tokens of memory are object pointers: no rotation.
+        The last ``num_k_exclude_rope`` tokens of memory are object pointers: no rotation. tgt may
+        have a batch of one, which all memories share up to the point where they are looked at.
         """
         extra = {"num_k_exclude_rope": num_k_exclude_rope} if num_k_exclude_rope else {}
 
         def attend_to_memory(x: Tensor) -> Tensor:
+            x = x.expand(len(memory), -1, -1)
             h = self._cross_attention(self.norm2(x), memory, query_pos, pos, extra)
             return x + self.dropout(h)
 
@@ -191,16 +193,17 @@ class TransformerEncoderCrossAttention(nn.Module):
     ) -> dict[str, Tensor | None]:
         """Condition image tokens on memory tokens.
 
-        src, src_pos: [H * W, B, d_model], or lists of one. prompt, prompt_pos: [K, B, C'], the last
-        ``num_obj_ptr_tokens`` of them object pointers. feat_sizes is not needed: one level.
+        src, src_pos: [H * W, B, d_model], or lists of one; a batch of one goes with any prompt.
+        prompt, prompt_pos: [K, B, C'], the last ``num_obj_ptr_tokens`` of them object pointers.
+        feat_sizes is not needed: one level.
         Returns ``memory`` [H * W, B, d_model], ``pos_embed`` (src_pos), ``padding_mask``.
         """
         x, pos, padding = _one(src), _one(src_pos), _one(src_key_padding_mask)
         masks = (src_mask, prompt_mask, padding, prompt_key_padding_mask)
         if x is None or any(mask is not None for mask in masks):
             raise ValueError("memory attention takes one level of features and no masks")
-        batch = {x.shape[1], prompt.shape[1]}
-        if len(batch) > 1:
+        batch = (x.shape[1], prompt.shape[1])
+        if batch[0] not in (1, batch[1]):
             raise ValueError(f"features and memories differ in batch size: {sorted(batch)}")
         if self.pos_enc_at_input and pos is not None:
             x = x + SOURCE_POS_WEIGHT * pos

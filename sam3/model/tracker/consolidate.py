@@ -6,6 +6,8 @@ frames that have some are packed, with memory; for display, they are packed at t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,14 +38,56 @@ def row_source(
     temporary = state.temp_output_dict_per_obj[idx].frames(is_cond).get(frame_idx)
     if temporary is not None:
         return temporary
-    own = state.output_dict_per_obj[idx]
-    for live in (own.cond_frame_outputs, own.non_cond_frame_outputs):
-        if frame_idx in live:
-            return live[frame_idx]
-    for left in (state.archive.cond_frame_outputs, state.archive.non_cond_frame_outputs):
-        if frame_idx in left and frame_idx not in state.hidden_frames:
-            return left[frame_idx].rows(slice(idx, idx + 1))
+    packed = packed_source(state, frame_idx)
+    return None if packed is None else packed.rows(slice(idx, idx + 1))
+
+
+def packed_source(state: InferenceState, frame_idx: int) -> FrameOutput | None:
+    """The newest packed output of a frame that the objects' own views show."""
+    bank, left = state.output_dict, state.archive
+    if frame_idx in bank.cond_frame_outputs:
+        return bank.cond_frame_outputs[frame_idx]
+    if frame_idx in state.hidden_frames:
+        return None
+    for frames in (
+        bank.non_cond_frame_outputs,
+        left.cond_frame_outputs,
+        left.non_cond_frame_outputs,
+    ):
+        if frame_idx in frames:
+            return frames[frame_idx]
     return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where some rows of a packed output come from.
+
+    rows: of the packed output. record: None where the objects have no output yet. own: the rows
+    of the record that belong there; None for all of them.
+    """
+
+    rows: Sequence[int]
+    record: FrameOutput | None
+    own: list[int] | None = None
+
+    def pick(self, value: Tensor) -> Tensor:
+        """The rows that belong there, of a tensor with the record's rows."""
+        return value if self.own is None else value[self.own]
+
+
+def row_sources(state: InferenceState, frame_idx: int, is_cond: bool) -> list[Source]:
+    """Sources of all rows: one for each object with a temporary output, one for all others."""
+    waiting = {
+        idx: temporary.frames(is_cond)[frame_idx]
+        for idx, temporary in state.temp_output_dict_per_obj.items()
+        if frame_idx in temporary.frames(is_cond)
+    }
+    sources = [Source([idx], out) for idx, out in waiting.items()]
+    rest = [idx for idx in range(len(state.obj_ids)) if idx not in waiting]
+    if rest:
+        sources.append(Source(rest, packed_source(state, frame_idx), rest if waiting else None))
+    return sources
 
 
 def temporary_frames(state: InferenceState, is_cond: bool) -> list[int]:
@@ -74,28 +118,29 @@ def consolidate(
 
     Args:
         is_cond: which kind of temporary outputs to take.
-        run_mem_encoder: also encode memory. Masks never overlap there, whatever the options say.
+        run_mem_encoder: also encode memory (unless ``state.memory_follows``). Masks never overlap
+            there, whatever the options say.
         at_video_res: pack ``pred_masks_video_res`` ``[N, 1, H, W]`` instead of ``pred_masks``.
 
     Returns:
         A record with one row per object; -1024 where an object has no mask.
     """
-    sources = [row_source(state, i, frame_idx, is_cond) for i in range(len(state.obj_ids))]
+    sources = row_sources(state, frame_idx, is_cond)
     low = (model.low_res_mask_size, model.low_res_mask_size)
     size = (state.video_height, state.video_width) if at_video_res else low
-    masks = torch.cat([_mask_row(source, size, state.device) for source in sources])
-    scores = torch.cat([_score_row(source, state.device) for source in sources])
+    masks = _packed(sources, lambda source: _mask_rows(source, size, state.device))
+    scores = _packed(sources, lambda source: _score_rows(source, state.device))
     packed = FrameOutput(object_score_logits=scores)
     if at_video_res:
         packed.pred_masks_video_res = masks
         return packed
     packed.pred_masks = masks.to(state.storage_device)
-    packed.obj_ptr = torch.cat(
-        [_pointer_row(model, state, frame_idx, s, run_mem_encoder) for s in sources]
+    packed.obj_ptr = _packed(
+        sources, lambda source: _pointer_rows(model, state, frame_idx, source, run_mem_encoder)
     )
     if model.use_memory_selection:
-        packed.iou_score = torch.cat([_iou_row(source, state.device) for source in sources])
-    if run_mem_encoder:
+        packed.iou_score = _packed(sources, lambda source: _iou_rows(source, state.device))
+    if run_mem_encoder and not state.memory_follows:
         packed.maskmem_features, packed.maskmem_pos_enc = _memory(
             model, state, frame_idx, masks, scores
         )
@@ -105,7 +150,9 @@ def consolidate(
 def displayed_masks(
     model: Sam3TrackerBase, options: TrackerOptions, state: InferenceState, frame_idx: int
 ) -> Tensor:
-    """``[N, 1, H, W]`` logits of all objects on a frame, as returned to the caller."""
+    """``[N, 1, H, W]`` logits of all objects on a frame, for the caller; N = 0 if ``quiet``."""
+    if state.quiet:
+        return torch.zeros(0, 1, state.video_height, state.video_width, device=state.device)
     is_cond = has_temporary_cond(state, frame_idx)
     packed = consolidate(
         model, state, frame_idx, is_cond=is_cond, run_mem_encoder=False, at_video_res=True
@@ -153,48 +200,58 @@ def _drop_cond_from_non_cond(done: FrameSets) -> None:
     done.non_cond_frame_outputs -= done.cond_frame_outputs
 
 
-def _mask_row(source: FrameOutput | None, size: tuple[int, int], device: torch.device) -> Tensor:
-    """``[1, 1, *size]`` logits of one object."""
-    if source is None:
-        return torch.full((1, 1, *size), NO_OBJ_SCORE, device=device)
-    if source.pred_masks_video_res is not None:
-        return resize_logits(source.pred_masks_video_res.to(device), size, antialias=True)
-    masks = source.mask_logits(device)
+def _packed(sources: Sequence[Source], part: Callable[[Source], Tensor]) -> Tensor:
+    """The sources' parts, one row per object in order."""
+    rows = [row for source in sources for row in source.rows]
+    parts = torch.cat([part(source) for source in sources])
+    if rows == sorted(rows):
+        return parts
+    return parts[torch.tensor(rows, device=parts.device).argsort()]
+
+
+def _mask_rows(source: Source, size: tuple[int, int], device: torch.device) -> Tensor:
+    """``[n, 1, *size]`` logits."""
+    record = source.record
+    if record is not None and record.pred_masks_video_res is not None:
+        full = source.pick(record.pred_masks_video_res).to(device)
+        return resize_logits(full, size, antialias=True)
+    masks = None if record is None else record.mask_logits(device)
     if masks is None:
-        return torch.full((1, 1, *size), NO_OBJ_SCORE, device=device)
-    return resize_logits(masks, size)
+        return torch.full((len(source.rows), 1, *size), NO_OBJ_SCORE, device=device)
+    return resize_logits(source.pick(masks), size)
 
 
-def _score_row(source: FrameOutput | None, device: torch.device) -> Tensor:
-    scores = None if source is None else source.score_logits(device)
+def _score_rows(source: Source, device: torch.device) -> Tensor:
+    scores = None if source.record is None else source.record.score_logits(device)
     if scores is None:
-        return torch.full((1, 1), PRESENT_SCORE, device=device)
-    return scores.float()
+        return torch.full((len(source.rows), 1), PRESENT_SCORE, device=device)
+    return source.pick(scores).float()
 
 
-def _iou_row(source: FrameOutput | None, device: torch.device) -> Tensor:
-    if source is None or source.iou_score is None:
-        return torch.zeros(1, 1, device=device)
-    return source.iou_score.to(device).float().reshape(1, 1)
+def _iou_rows(source: Source, device: torch.device) -> Tensor:
+    if source.record is None or source.record.iou_score is None:
+        return torch.zeros(len(source.rows), 1, device=device)
+    return source.pick(source.record.iou_score.to(device).float().reshape(-1, 1))
 
 
-def _pointer_row(
+def _pointer_rows(
     model: Sam3TrackerBase,
     state: InferenceState,
     frame_idx: int,
-    source: FrameOutput | None,
+    source: Source,
     run_mem_encoder: bool,
 ) -> Tensor:
-    """``[1, C]``: the output's own, that of an empty mask, or that of a mask kept as bits."""
-    if source is not None and source.obj_ptr is not None:
-        return source.obj_ptr.to(state.device)
+    """``[n, C]``: the output's own, those of an empty mask, or of masks kept as bits."""
+    record, count = source.record, len(source.rows)
+    if record is not None and record.obj_ptr is not None:
+        return source.pick(record.obj_ptr.to(state.device))
     if not run_mem_encoder:
-        return torch.full((1, model.hidden_dim), NO_OBJ_SCORE, device=state.device)
-    mask = None
-    if source is not None and source.packed_masks is not None:
-        side = (model.input_mask_size, model.input_mask_size)
-        mask = (resize_logits(source.packed_masks.logits(state.device), side) > 0).float()
-    return mask_pointer(model, state, frame_idx, mask)
+        return torch.full((count, model.hidden_dim), NO_OBJ_SCORE, device=state.device)
+    if record is None or record.packed_masks is None:
+        return mask_pointer(model, state, frame_idx, None).expand(count, -1)
+    side = (model.input_mask_size, model.input_mask_size)
+    masks = resize_logits(source.pick(record.packed_masks.logits(state.device)), side) > 0
+    return torch.cat([mask_pointer(model, state, frame_idx, m[None].float()) for m in masks])
 
 
 def _memory(

@@ -18,7 +18,7 @@ CACHED_OUTPUT = "tracker_backbone_out"
 
 
 class FrameFeatures(NamedTuple):
-    """Features for B objects, sequence first, coarse level last: see ``track_step``."""
+    """Features with a batch of one, for all objects; sequence first: see ``track_step``."""
 
     image: Tensor
     feats: list[Tensor]
@@ -26,10 +26,8 @@ class FrameFeatures(NamedTuple):
     sizes: list[tuple[int, int]]
 
 
-def frame_features(
-    model: Sam3TrackerBase, state: InferenceState, frame_idx: int, batch_size: int
-) -> FrameFeatures:
-    """Features of a frame, expanded (without copying) to ``batch_size`` objects.
+def frame_features(model: Sam3TrackerBase, state: InferenceState, frame_idx: int) -> FrameFeatures:
+    """Features of a frame.
 
     A frame that is not cached is encoded and takes the place of the whole cache, so the cache
     never grows by itself.
@@ -45,17 +43,8 @@ def frame_features(
     output = output.get(CACHED_OUTPUT, output)
     if image.ndim == 3:
         image = image[None]
-    expanded = {
-        **output,
-        "backbone_fpn": [_expand(x, batch_size) for x in output["backbone_fpn"]],
-        "vision_pos_enc": [_expand(x, batch_size) for x in output["vision_pos_enc"]],
-    }
-    _, feats, pos, sizes = model._prepare_backbone_features(expanded)
-    return FrameFeatures(_expand(image, batch_size), feats, pos, sizes)
-
-
-def _expand(value: Tensor, batch_size: int) -> Tensor:
-    return value.expand(batch_size, *(-1,) * (value.ndim - 1))
+    _, feats, pos, sizes = model._prepare_backbone_features(output)
+    return FrameFeatures(image, feats, pos, sizes)
 
 
 def _encode(model: Sam3TrackerBase, state: InferenceState, frame_idx: int) -> tuple[Tensor, Any]:

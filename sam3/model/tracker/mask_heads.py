@@ -75,17 +75,16 @@ def forward_heads(
     )
     present = presence > 0
     low = torch.where(present[..., None, None], low.float(), NO_OBJ_SCORE)
-    high = resize(low, (heads.image_size, heads.image_size))
     rows = torch.arange(batch, device=features.device)
     best = ious.argmax(dim=-1)
+    chosen = low[rows, best][:, None]
     token = tokens[rows, best] if tokens.shape[1] > 1 else tokens[:, 0]
     pointer = torch.where(present, heads.obj_ptr_proj(token), heads.no_obj_ptr)
     return SamHeadsOutput(
         low_res_multimasks=low,
-        high_res_multimasks=high,
         ious=ious,
-        low_res_masks=low[rows, best][:, None],
-        high_res_masks=high[rows, best][:, None],
+        low_res_masks=chosen,
+        high_res_masks=resize(chosen, (heads.image_size, heads.image_size)),
         obj_ptr=pointer,
         object_score_logits=presence,
     )
@@ -118,7 +117,6 @@ def mask_as_output(
     present = (masks > 0).flatten(1).any(dim=1, keepdim=True)
     return SamHeadsOutput(
         low_res_multimasks=low,
-        high_res_multimasks=high,
         ious=torch.ones_like(present, dtype=made.ious.dtype),
         low_res_masks=low,
         high_res_masks=high,

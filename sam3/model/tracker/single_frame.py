@@ -43,7 +43,7 @@ def track_one_frame(
     Returns:
         What to keep, and mask logits ``[B, 1, h, w]`` on the model's device.
     """
-    image, feats, pos, sizes = frame_features(model, state, frame_idx, batch_size)
+    image, feats, pos, sizes = frame_features(model, state, frame_idx)
     out = model.track_step(
         frame_idx=frame_idx,
         is_init_cond_frame=is_init_cond_frame,
@@ -96,7 +96,7 @@ def encode_memory(
         high_res_masks: ``[B, 1, H, W]`` logits. object_score_logits: ``[B, 1]``.
         is_mask_from_pts: the masks are binarised before they are encoded.
     """
-    image, feats, _, sizes = frame_features(model, state, frame_idx, batch_size)
+    image, feats, _, sizes = frame_features(model, state, frame_idx)
     features, pos_enc = model._encode_new_memory(
         image=image,
         current_vision_feats=feats,

@@ -194,6 +194,8 @@ class InferenceState(ItemAccess):
     archive: frames that left the memory bank; only their masks and scores are kept.
     hidden_frames: tracked frames that the objects' own views leave out (memory cleared around
     an input). run: the frames tracked last, which decides what the memory bank can still reach.
+    quiet: prompts give back no masks; memory_follows: consolidated frames get no memory, because
+    the caller encodes it right after (both for the video model, while it gives masks to tracks).
     The other fields are those of the published state.
     """
 
@@ -224,6 +226,8 @@ class InferenceState(ItemAccess):
     archive: OutputBank = field(default_factory=OutputBank)
     hidden_frames: set[int] = field(default_factory=set)
     run: TrackRun | None = None
+    quiet: bool = False
+    memory_follows: bool = False
 
     # ---- objects ----------------------------------------------------------------------------
 

@@ -23,13 +23,12 @@ class Items(Protocol):
 class SamHeadsOutput:
     """What the mask decoder makes of B prompts; sizes follow the model (here the released ones).
 
-    low_res_multimasks [B, M, 288, 288], high_res_multimasks [B, M, 1008, 1008]: logits of all
-    candidates; ious [B, M]; low_res_masks [B, 1, 288, 288], high_res_masks [B, 1, 1008, 1008]: the
-    best candidate; obj_ptr [B, C]; object_score_logits [B, 1]. All masks float32.
+    low_res_multimasks [B, M, 288, 288]: logits of all candidates; ious [B, M]; low_res_masks
+    [B, 1, 288, 288], high_res_masks [B, 1, 1008, 1008]: the best candidate; obj_ptr [B, C];
+    object_score_logits [B, 1]. All masks float32.
     """
 
     low_res_multimasks: Tensor
-    high_res_multimasks: Tensor
     ious: Tensor
     low_res_masks: Tensor
     high_res_masks: Tensor

@@ -10,6 +10,7 @@ from ..sam3_tracker_utils import fill_holes_in_mask_scores
 from .masks import resize_to_bool
 from .plan import TrackPlan
 from .records import Detections, FrameInputs, FrameMasks, TrackedMasks
+from .track import giving_masks
 
 
 def apply_plan(
@@ -62,14 +63,15 @@ def _begin(
     state = new_state(tracker, inputs)
     side = tracker.input_mask_size
     masks = resize_to_bool(detections.masks[[det for det, _ in pairs]], (side, side))
-    for (_, obj_id), mask in zip(pairs, masks, strict=True):
-        tracker.add_new_mask(
-            inference_state=state,
-            frame_idx=inputs.frame_idx,
-            obj_id=obj_id,
-            mask=mask,
-            add_mask_to_memory=True,
-        )
+    with giving_masks(state):
+        for (_, obj_id), mask in zip(pairs, masks, strict=True):
+            tracker.add_new_mask(
+                inference_state=state,
+                frame_idx=inputs.frame_idx,
+                obj_id=obj_id,
+                mask=mask,
+                add_mask_to_memory=True,
+            )
     tracker.propagate_in_video_preflight(state, run_mem_encoder=True)
     return state
 

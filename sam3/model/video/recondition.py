@@ -13,6 +13,7 @@ from ...perflib.masks_ops import masks_to_boxes
 from ..box_ops import box_iou
 from .masks import resize_to_bool
 from .records import Detections, TrackedMasks
+from .track import giving_masks
 
 SURE_TRACK_LOGIT = 0.8
 """Only tracks with an object score logit above this take a detection's mask."""
@@ -56,6 +57,7 @@ def recondition(
     """Give this process's sure tracks the masks of their confident detections.
 
     Every object of a touched state becomes conditioned on this frame, with its current mask.
+    Memories of the frame are not encoded here: ``update_memories`` follows.
     """
     if not high_conf:
         return
@@ -66,10 +68,11 @@ def recondition(
         state = state_of[obj_id]
         mask: Tensor = detections.masks[high_conf[obj_id]][None]
         side = tracker.input_mask_size
-        tracker.add_new_mask(
-            inference_state=state,
-            frame_idx=frame_idx,
-            obj_id=obj_id,
-            mask=resize_to_bool(mask, (side, side))[0],
-        )
-        tracker.propagate_in_video_preflight(state, run_mem_encoder=True)
+        with giving_masks(state, memory_follows=True):
+            tracker.add_new_mask(
+                inference_state=state,
+                frame_idx=frame_idx,
+                obj_id=obj_id,
+                mask=resize_to_bool(mask, (side, side))[0],
+            )
+            tracker.propagate_in_video_preflight(state, run_mem_encoder=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,20 @@ def hide_occluded(
         low_res = low_res.masked_fill(rows, HIDDEN_LOGIT)
     masks = TrackedMasks(tracked.obj_ids, low_res, tracked.scores)
     return masks, {i: torch.tensor([t]) for i, t in zip(ids, last.tolist(), strict=True)}
+
+
+@contextmanager
+def giving_masks(state: Any, *, memory_follows: bool = False) -> Iterator[None]:
+    """While masks are given to a state's objects one by one: spare it what nobody looks at.
+
+    That is the masks of all objects after every call, and with ``memory_follows`` also memories,
+    which :func:`update_memories` encodes anew for this frame.
+    """
+    state["quiet"], state["memory_follows"] = True, memory_follows
+    try:
+        yield
+    finally:
+        state["quiet"] = state["memory_follows"] = False
 
 
 def update_memories(

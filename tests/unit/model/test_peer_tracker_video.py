@@ -2,7 +2,7 @@
 
 The peer is run as a black box; pictures are encoded by its own trunk. Both round memories to
 bfloat16. What remains between two float32 programs is a last bit of a rounding now and then, which
-moves later logits by up to 2e-5 of the largest one (measured); the tolerance is 1e-4 of it.
+moves later logits by up to 4e-5 of the largest one (measured); the tolerance is 1e-4 of it.
 
 The two differ by design in five places, each found by experiment and pinned down below. Ours are
 those of the published tracker (its goldens fix them):

@@ -63,16 +63,19 @@ def test_all_objects_go_through_the_model_in_one_batch(
     model: Sam3TrackerPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = started(model, 5)
-    batches = []
+    pictures, objects = [], []
     step = model.track_step
 
     def counted(**kwargs: Any) -> Any:
-        batches.append(kwargs["current_vision_feats"][-1].shape[1])
-        return step(**kwargs)
+        pictures.append(kwargs["current_vision_feats"][-1].shape[1])
+        out = step(**kwargs)
+        objects.append(len(out.pred_masks))
+        return out
 
     monkeypatch.setattr(model, "track_step", counted)
     track(model, state, count=4)
-    assert batches == [5, 5, 5, 5], "frame 0 is stored; the others take one step each"
+    assert objects == [5, 5, 5, 5], "frame 0 is stored; the others take one step each"
+    assert pictures == [1, 1, 1, 1], "they share the picture's features"
 
 
 def test_clicks_add_up_or_replace(model: Sam3TrackerPredictor) -> None:
