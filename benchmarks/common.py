@@ -42,8 +42,11 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def time_once(action: Action, device: torch.device) -> float:
-    """Milliseconds of one call, by CUDA events on a GPU and by the clock elsewhere."""
+def time_once(action: Action, device: torch.device, processor: bool = False) -> float:
+    """Milliseconds of one call, by CUDA events on a GPU and by the clock elsewhere.
+
+    processor: off a GPU, processor time instead, which leaves out waiting for other programs.
+    """
     synchronise(device)
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -52,9 +55,10 @@ def time_once(action: Action, device: torch.device) -> float:
         end.record()
         end.synchronize()
         return start.elapsed_time(end)
-    began = time.perf_counter()
+    clock = time.process_time if processor else time.perf_counter
+    began = clock()
     action()
-    return (time.perf_counter() - began) * 1e3
+    return (clock() - began) * 1e3
 
 
 def time_repeatedly(
@@ -67,7 +71,11 @@ def time_repeatedly(
 
 
 def time_alternating(
-    actions: dict[str, Action], device: torch.device, repeats: int, warmup: int = 1
+    actions: dict[str, Action],
+    device: torch.device,
+    repeats: int,
+    warmup: int = 1,
+    processor: bool = False,
 ) -> dict[str, list[float]]:
     """Milliseconds per name, measured in turns (A B A B), so that drift meets all alike."""
     for _ in range(warmup):
@@ -76,7 +84,7 @@ def time_alternating(
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(repeats):
         for name, action in actions.items():
-            times[name].append(time_once(action, device))
+            times[name].append(time_once(action, device, processor))
     return times
 
 

@@ -23,6 +23,7 @@ from .peer import peer_config, vision_words
 
 MEMORY_DIM = 64
 DETECTOR, TRACKER = "detector.", "tracker."
+TRUNK, NECK = "vision_encoder.backbone.", "vision_encoder.neck."
 SECOND_NECK, FIRST_NECK = "vision_backbone.sam2_convs.", "vision_backbone.convs."
 
 
@@ -116,17 +117,26 @@ def _peer_rules() -> set[str]:
 
 def video_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The video model's weights under the names of ``Sam3VideoModel``: all of them, views."""
+    detector, neck, tracker = _parts(state)
+    second = {n.replace(NECK, "tracker_neck."): t for n, t in neck.items()}
+    named = {"detector_model.": detector, "tracker_model.": tracker, "": second}
+    return {prefix + n: t for prefix, part in named.items() for n, t in part.items()}
+
+
+def tracker_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The video model's tracker and vision encoder under the names of ``Sam3TrackerVideoModel``."""
+    detector, neck, tracker = _parts(state)
+    return {n: t for n, t in detector.items() if n.startswith(TRUNK)} | neck | tracker
+
+
+def _parts(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+    """Detector, the tracker's neck and the tracker, each by the peer's names."""
     own = {n.removeprefix(DETECTOR): t for n, t in state.items() if n.startswith(DETECTOR)}
     neck = {n.replace(SECOND_NECK, FIRST_NECK): t for n, t in own.items() if SECOND_NECK in n}
     detector = {n: t for n, t in own.items() if SECOND_NECK not in n}
     tracker = {n.removeprefix(TRACKER): t for n, t in state.items() if n.startswith(TRACKER)}
-    named = {
-        "detector_model.": to_huggingface(detector, keep_extras=False),
-        "tracker_model.": tracker_to_huggingface(tracker),
-    }
-    result = {prefix + n: t for prefix, part in named.items() for n, t in part.items()}
-    second = to_huggingface(neck, keep_extras=False)
-    return result | {n.replace("vision_encoder.neck", "tracker_neck"): t for n, t in second.items()}
+    image_parts = [to_huggingface(part, keep_extras=False) for part in (detector, neck)]
+    return (*image_parts, tracker_to_huggingface(tracker))
 
 
 def build_video_peer(
@@ -137,6 +147,18 @@ def build_video_peer(
 
     model = transformers.Sam3VideoModel(video_config(config))
     model.load_state_dict(video_state(state), strict=True, assign=True)
+    return model.to(device).eval()
+
+
+def build_tracker_peer(
+    config: Sam3VideoConfig, state: Mapping[str, Tensor], device: torch.device
+) -> Any:
+    """``Sam3TrackerVideoModel`` with its vision encoder likewise."""
+    import transformers
+
+    words = tracker_config(config.tracker, vision_words(config.image))
+    model = transformers.Sam3TrackerVideoModel(words)
+    model.load_state_dict(tracker_state(state), strict=True, assign=True)
     return model.to(device).eval()
 
 
@@ -154,7 +176,7 @@ class TrackerPeer:
         import transformers
 
         self.model = model
-        side = pixels.shape[-1]
+        self.side = side = pixels.shape[-1]
         size = {"height": side, "width": side}
         self.session = transformers.Sam3TrackerVideoInferenceSession(
             video=pixels,

@@ -1,0 +1,279 @@
+"""Is memory flat? A long video through the small video model, memory after every frame, a plot.
+
+    python -m benchmarks.video_memory                  # 2,000 frames, half an hour on one core
+    python -m benchmarks.video_memory --device cuda
+
+Two sessions, each in a fresh process: the tracker alone, from a click on each object, and the video
+model from a phrase, by the released rules. Frames are drawn when they are read. Once the memory
+bank is full a session may only grow by the masks it keeps, with their scores, as compressed bits;
+the report says how much those take and what else grew.
+
+Without ``--checkpoint`` the bundled sam3-tiny is used. Where it has no tracker that part gets
+seeded random weights: the detector then finds objects again and again and hotstart removes their
+tracks, so that many come and go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sam3.config import presets
+
+from . import common
+from .plot import draw_lines
+from .sizes import deep_bytes
+from .video_models import PHRASE, build_ours
+from .video_once import Meter
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("tracker", "video")
+SETTLED = 0.2
+"""Part of the frames after which the memory bank is full and the allocator has settled."""
+BUNDLED = "sam3-tiny"
+_log = logging.getLogger("benchmarks.video_memory")
+
+
+class ShapeFrames:
+    """Frames [3, S, S] in [-1, 1] of coloured discs that move about, drawn when they are read."""
+
+    def __init__(self, count: int, side: int, shapes: int, device: torch.device) -> None:
+        self.count, self.side, self.device = count, side, device
+        stream = np.random.default_rng(0)
+        self.colours = stream.uniform(-1, 1, (shapes, 3))
+        self.colours[0] = (1, -1, -1)  # what the phrase asks for
+        self.speeds = stream.uniform(0.01, 0.04, (shapes, 2))
+        self.phases = stream.uniform(0, 2 * np.pi, (shapes, 2))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Tensor:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        y, x = np.mgrid[0 : self.side, 0 : self.side] / self.side
+        frame = np.zeros((3, self.side, self.side), np.float32)
+        for colour, (cx, cy) in zip(self.colours, self.centres(index), strict=True):
+            frame[:, (x - cx) ** 2 + (y - cy) ** 2 < 0.01] = colour[:, None]
+        return torch.from_numpy(frame).to(self.device)
+
+    def centres(self, index: int) -> np.ndarray:
+        """[shapes, 2] (x, y), as parts of the picture."""
+        return 0.5 + 0.38 * np.sin(self.speeds * index + self.phases)
+
+
+# ---- one session ------------------------------------------------------------------------------
+
+
+def small_model(options: argparse.Namespace) -> tuple[Any, str]:
+    """(the small video model, what its weights are)."""
+    from sam3.checkpoint import read_checkpoint
+    from sam3.checkpoint.resolve import resolve_model
+    from sam3.model_builder import build_sam3_image_model, build_sam3_video_model
+
+    path, device = options.checkpoint or resolve_model(BUNDLED), torch.device(options.device)
+    limit = {"max_num_objects": options.objects}
+    if read_checkpoint(path).layout_details.tracker:
+        return build_sam3_video_model(checkpoint_path=path, device=device, **limit), path.name
+    model = build_ours(presets.SAM3_TINY_VIDEO, None, device, **limit)
+    image = build_sam3_image_model(checkpoint_path=path, device=device)
+    found = model.detector.load_state_dict(image.state_dict(), strict=False)
+    assert not found.unexpected_keys and all("sam2_convs" in n for n in found.missing_keys)
+    return model, f"{path.name} for detection, a random tracker"
+
+
+def tracker_session(model: Any, frames: ShapeFrames, objects: int) -> tuple[Any, Iterator[Any]]:
+    """(session, stream) of the tracker on its own, with a click on each disc."""
+    tracker = model.tracker
+    tracker.backbone = model.detector.backbone
+    state = tracker.init_state(frames.side, frames.side, len(frames))
+    state.images = frames
+    for obj_id, centre in enumerate(frames.centres(0)[:objects]):
+        tracker.add_new_points_or_box(state, 0, obj_id, points=[centre], labels=[1])
+    stream = tracker.propagate_in_video(
+        state, 0, None, False, tqdm_disable=True, propagate_preflight=True
+    )
+    return state, stream
+
+
+def video_session(model: Any, frames: ShapeFrames) -> tuple[Any, Iterator[Any]]:
+    """(session, stream) of the whole model."""
+    from sam3.model.video.session import new_session
+
+    size = (frames.side, frames.side)
+    session = new_session(
+        frames, size, frames.side, model.device, model._empty_metadata(), is_image_only=False
+    )
+    model.add_prompt(session, 0, text_str=PHRASE)
+    return session, model.propagate_in_video(session, start_frame_idx=0)
+
+
+def kept_of(part: str, session: Any) -> Any:
+    """What a session keeps of finished frames: masks and scores."""
+    if part == "tracker":
+        return [session.archive, session.frames_already_tracked]
+    archives = [kept_of("tracker", state) for state in session.tracker_inference_states]
+    scores = session.tracker_metadata.obj_id_to_tracker_score_frame_wise
+    return [session.cached_frame_outputs, scores, archives]
+
+
+@torch.inference_mode()
+def run_part(part: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one session and note its memory after every frame."""
+    device = torch.device(options.device)
+    model, weights = small_model(options)
+    frames = ShapeFrames(options.frames, model.image_size, options.objects, device)
+    open_one = {
+        "tracker": lambda: tracker_session(model, frames, options.objects),
+        "video": lambda: video_session(model, frames),
+    }[part]
+    session, stream = open_one()
+    for _ in range(3):  # so that everything is imported
+        next(stream)
+    stream.close()
+    session, stream = open_one()
+    gc.collect()
+    meter = Meter(device)
+    held, kept, objects = [], {}, []
+    for number, step in enumerate(stream):
+        held.append(meter.held())
+        objects.append(len(step[1] if part == "tracker" else step[1]["out_obj_ids"]))
+        if number in (int(SETTLED * options.frames), options.frames - 1):
+            kept[number] = deep_bytes(kept_of(part, session)), deep_bytes(session, frames)
+    return {
+        "part": part,
+        "weights": weights,
+        "held_bytes": held,
+        "objects": float(np.mean(objects)),
+        **growth(held, kept),
+    }
+
+
+def growth(held: list[int], kept: dict[int, tuple[int, int]]) -> dict[str, float]:
+    """Bytes per frame after the bank is full: of the process, of kept masks, of other records."""
+    (first, before), (last, after) = sorted(kept.items())
+    frames = last - first
+    masks = (after[0] - before[0]) / frames
+    numbers = np.arange(first, last + 1)
+    return {
+        "process_bytes_per_frame": float(np.polyfit(numbers, held[first : last + 1], 1)[0]),
+        "kept_bytes_per_frame": masks,
+        "other_bytes_per_frame": (after[1] - before[1]) / frames - masks,
+        "from_frame": first,
+    }
+
+
+# ---- both, and the report ---------------------------------------------------------------------
+
+
+def run_apart(part: str, argv: list[str]) -> dict[str, Any]:
+    """One part in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.video_memory", *argv, "--part", part]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{part} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(data: dict[str, Any]) -> str:
+    """The result as markdown."""
+    lines = [
+        (
+            row["part"],
+            row["objects"],
+            row["held_bytes"][row["from_frame"]] / 2**20,
+            row["held_bytes"][-1] / 2**20,
+            row["process_bytes_per_frame"],
+            row["kept_bytes_per_frame"],
+            row["other_bytes_per_frame"],
+        )
+        for row in data["parts"]
+    ]
+    first = data["parts"][0]["from_frame"]
+    header = ("session", "objects", f"MiB at frame {first}", "MiB at the end")
+    header += ("process B / frame", "kept masks B / frame", "other records B / frame")
+    return "\n\n".join(
+        [
+            f"# Memory over {data['frames']} frames, small video model, {data['device']}",
+            f"`{data['command']}`, weights: {data['weights']}.",
+            "![memory over frames](video_memory.png)",
+            "Memory is that of the process (or of the device) beyond the model. The growth is that"
+            f" from frame {first} on, when the memory bank is full: of the process (a line through"
+            " all frames), of what the session keeps of finished frames (masks as compressed bits,"
+            " their scores, and the records that hold them), and of everything else that can be"
+            " reached from the session.",
+            common.table(header, lines),
+            common.machine_table(data["machine"]),
+        ]
+    )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.video_memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--objects", type=int, default=3)
+    parser.add_argument("--device", default=None, help="cpu, cuda ...; default: CUDA if present")
+    parser.add_argument("--checkpoint", type=Path, help="weights; default: the bundled ones")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reports")
+    options = parser.parse_args(argv)
+    if options.frames < 40 or options.objects < 1:
+        parser.error("--frames must be at least 40, --objects at least 1")
+    if options.checkpoint is not None and not options.checkpoint.is_file():
+        parser.error(f"--checkpoint {options.checkpoint}: there is no such file")
+    options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run both sessions, write report, numbers and plot."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = parse(argv)
+    if options.part:
+        print(json.dumps(run_part(options.part, options)))
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parts = []
+    for part in PARTS:
+        parts.append(run_apart(part, argv))
+        _log.info("%s: %.0f B / frame", part, parts[-1]["process_bytes_per_frame"])
+    data = {
+        "command": " ".join(["python -m benchmarks.video_memory", *argv]),
+        "frames": options.frames,
+        "device": options.device,
+        "weights": parts[0]["weights"],
+        "machine": common.machine(),
+        "parts": parts,
+    }
+    series = []
+    for row in parts:
+        held = [value / 2**20 for value in row["held_bytes"]]
+        series.append((row["part"], range(len(held)), held))
+        kept = [row["kept_bytes_per_frame"] * t / 2**20 for t in range(len(held))]
+        series.append((f"{row['part']}: kept masks", range(len(held)), kept))
+    title = f"Memory beyond the model, {options.objects} objects"
+    draw_lines(options.out / "video_memory.png", series, title, "frame", "MiB")
+    files = common.write_results(options.out, "video_memory", data, report(data))
+    print(report(data))
+    print("written:", ", ".join(str(f) for f in files))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
