@@ -14,6 +14,8 @@ from typing import Any
 from .image import Sam3ImageConfig
 from .tracker import Sam3TrackerConfig
 
+HISTORY_FRAMES = 256
+"""See ``HotstartConfig.history``."""
 UNLIMITED_OBJECTS = 10_000
 """What ``max_num_objects = -1`` stands for."""
 
@@ -54,6 +56,12 @@ class HotstartConfig:
     max_keep_alive: int = 30
     min_keep_alive: int = -1
     decrease_for_empty: bool = False
+
+    @property
+    def history(self) -> int:
+        """Frames without a detection, or with a double one, that are remembered of a track: more
+        than the thresholds can count, and no more for a longer video."""
+        return max(HISTORY_FRAMES, self.unmatch_thresh, self.dup_thresh)
 
     def __post_init__(self) -> None:
         _require(self.delay >= 0, f"hotstart delay must be 0 or more, got {self.delay}")

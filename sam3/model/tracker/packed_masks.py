@@ -14,7 +14,7 @@ LOGIT = 10.0
 """Unpacked pixels are +LOGIT inside and -LOGIT outside."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PackedMasks:
     """Foreground of N masks of one size, one compressed bit plane per object.
 

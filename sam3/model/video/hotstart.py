@@ -56,7 +56,7 @@ def _count(
     for obj_id in sorted({int(i) for ids in det_to_ids.values() for i in ids}):
         alive[obj_id] = min(rules.max_keep_alive, of(obj_id) + 1)
     for obj_id in unmatched_ids:
-        notes.add_unmatched(obj_id, frame_idx)
+        notes.add_unmatched(obj_id, frame_idx, rules.history)
         alive[obj_id] = max(rules.min_keep_alive, of(obj_id) - 1)
     for obj_id in map(int, empty_ids if rules.decrease_for_empty else ()):
         alive[obj_id] = max(rules.min_keep_alive, of(obj_id) - 1)
@@ -103,7 +103,7 @@ def _remove_duplicates(
         first = min(ids, key=lambda i: sign * notes.obj_first_frame_idx.get(i, -sign * 2**31))
         for obj_id in ids:
             if obj_id != first:
-                notes.add_overlap((int(first), int(obj_id)), frame_idx)
+                notes.add_overlap((int(first), int(obj_id)), frame_idx, rules.history)
     removed: set[int] = set()
     for (_, obj_id), frames in notes.overlap_pair_to_frame_inds.items():
         if obj_id in notes.removed_obj_ids or obj_id in removed_now:

@@ -35,7 +35,8 @@ class Rank0Metadata(ItemAccess):
 
     obj_first_frame_idx: id -> frame; unmatched_frame_inds: id -> frames without a detection;
     trk_keep_alive: id -> counter; overlap_pair_to_frame_inds: (older id, id) -> frames on which one
-    detection matched both; removed_obj_ids; suppressed_obj_ids: frame -> ids hidden there.
+    detection matched both; removed_obj_ids; suppressed_obj_ids: frame -> ids hidden there. Lists of
+    frames hold the newest ``HotstartConfig.history``.
     """
 
     OPTIONAL: ClassVar[frozenset[str]] = frozenset(("masklet_confirmation",))
@@ -60,15 +61,15 @@ class Rank0Metadata(ItemAccess):
             suppressed_obj_ids=dict(self.suppressed_obj_ids),
         )
 
-    def add_unmatched(self, obj_id: int, frame_idx: int) -> None:
-        """Note that ``obj_id`` had no detection on the frame."""
+    def add_unmatched(self, obj_id: int, frame_idx: int, most: int) -> None:
+        """Note that ``obj_id`` had no detection on the frame; the newest ``most`` frames stay."""
         old = self.unmatched_frame_inds.get(obj_id, [])
-        self.unmatched_frame_inds[obj_id] = [*old, frame_idx]
+        self.unmatched_frame_inds[obj_id] = [*old, frame_idx][-most:]
 
-    def add_overlap(self, pair: tuple[int, int], frame_idx: int) -> None:
-        """Note that one detection matched both tracks of ``pair`` on the frame."""
+    def add_overlap(self, pair: tuple[int, int], frame_idx: int, most: int) -> None:
+        """Note that one detection matched both tracks of ``pair`` on the frame; likewise."""
         old = self.overlap_pair_to_frame_inds.get(pair, [])
-        self.overlap_pair_to_frame_inds[pair] = [*old, frame_idx]
+        self.overlap_pair_to_frame_inds[pair] = [*old, frame_idx][-most:]
 
     def suppress(self, obj_id: int, frame_idx: int) -> None:
         """Hide ``obj_id`` on the frame."""
