@@ -17,7 +17,7 @@ from torch import Tensor
 from .mask_heads import NO_OBJ_SCORE
 from .options import TrackerOptions
 from .overlap import apply_non_overlapping_constraints
-from .postprocess import resize_logits, video_res_masks
+from .postprocess import no_masks, resize_logits, video_res_masks
 from .single_frame import encode_memory, mask_pointer
 from .state import FrameOutput, FrameSets, InferenceState, OutputBank
 
@@ -152,7 +152,7 @@ def displayed_masks(
 ) -> Tensor:
     """``[N, 1, H, W]`` logits of all objects on a frame, for the caller; N = 0 if ``quiet``."""
     if state.quiet:
-        return torch.zeros(0, 1, state.video_height, state.video_width, device=state.device)
+        return no_masks(state)
     is_cond = has_temporary_cond(state, frame_idx)
     packed = consolidate(
         model, state, frame_idx, is_cond=is_cond, run_mem_encoder=False, at_video_res=True

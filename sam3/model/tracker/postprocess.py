@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -20,11 +21,18 @@ def resize_logits(masks: Tensor, size: tuple[int, int], antialias: bool = False)
 
 
 def video_res_masks(state: InferenceState, masks: Tensor, non_overlapping: bool) -> Tensor:
-    """Logits at the video's size ``[N, 1, H, W]``.
+    """Logits at the video's size ``[N, 1, H, W]``; N = 0 in a quiet session.
 
     Args:
         masks: ``[N, 1, h, w]`` logits of any size.
         non_overlapping: give each pixel to the object with the largest logit.
     """
+    if state.quiet:
+        return no_masks(state)
     full = resize_logits(masks.to(state.device), (state.video_height, state.video_width))
     return apply_non_overlapping_constraints(full) if non_overlapping else full
+
+
+def no_masks(state: InferenceState) -> Tensor:
+    """What a quiet session gives back: ``[0, 1, H, W]``."""
+    return torch.zeros(0, 1, state.video_height, state.video_width, device=state.device)

@@ -194,8 +194,9 @@ class InferenceState(ItemAccess):
     archive: frames that left the memory bank; only their masks and scores are kept.
     hidden_frames: tracked frames that the objects' own views leave out (memory cleared around
     an input). run: the frames tracked last, which decides what the memory bank can still reach.
-    quiet: prompts give back no masks; memory_follows: consolidated frames get no memory, because
-    the caller encodes it right after (both for the video model, while it gives masks to tracks).
+    quiet: no masks at the video's size are made, calls give back none; memory_follows:
+    consolidated frames get no memory, because the caller encodes it right after. Both are for the
+    video model, which looks at small masks only and encodes memories itself.
     The other fields are those of the published state.
     """
 

@@ -10,7 +10,7 @@ from ..sam3_tracker_utils import fill_holes_in_mask_scores
 from .masks import resize_to_bool
 from .plan import TrackPlan
 from .records import Detections, FrameInputs, FrameMasks, TrackedMasks
-from .track import giving_masks
+from .track import quietly
 
 
 def apply_plan(
@@ -63,7 +63,7 @@ def _begin(
     state = new_state(tracker, inputs)
     side = tracker.input_mask_size
     masks = resize_to_bool(detections.masks[[det for det, _ in pairs]], (side, side))
-    with giving_masks(state):
+    with quietly(state):
         for (_, obj_id), mask in zip(pairs, masks, strict=True):
             tracker.add_new_mask(
                 inference_state=state,

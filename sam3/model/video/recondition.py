@@ -13,7 +13,7 @@ from ...perflib.masks_ops import masks_to_boxes
 from ..box_ops import box_iou
 from .masks import resize_to_bool
 from .records import Detections, TrackedMasks
-from .track import giving_masks
+from .track import quietly
 
 SURE_TRACK_LOGIT = 0.8
 """Only tracks with an object score logit above this take a detection's mask."""
@@ -68,7 +68,7 @@ def recondition(
         state = state_of[obj_id]
         mask: Tensor = detections.masks[high_conf[obj_id]][None]
         side = tracker.input_mask_size
-        with giving_masks(state, memory_follows=True):
+        with quietly(state, memory_follows=True):
             tracker.add_new_mask(
                 inference_state=state,
                 frame_idx=frame_idx,

@@ -43,16 +43,17 @@ def propagate_states(
     for state in states:
         if not state["obj_ids"]:
             continue
-        steps = list(
-            tracker.propagate_in_video(
-                state,
-                start_frame_idx=frame_idx,
-                max_frame_num_to_track=0,
-                reverse=reverse,
-                tqdm_disable=True,
-                run_mem_encoder=run_mem_encoder,
+        with quietly(state):
+            steps = list(
+                tracker.propagate_in_video(
+                    state,
+                    start_frame_idx=frame_idx,
+                    max_frame_num_to_track=0,
+                    reverse=reverse,
+                    tqdm_disable=True,
+                    run_mem_encoder=run_mem_encoder,
+                )
             )
-        )
         if [step[0] for step in steps] != [frame_idx]:
             raise SessionError(
                 f"the tracker was asked for frame {frame_idx} and gave {[s[0] for s in steps]}"
@@ -120,11 +121,10 @@ def hide_occluded(
 
 
 @contextmanager
-def giving_masks(state: Any, *, memory_follows: bool = False) -> Iterator[None]:
-    """While masks are given to a state's objects one by one: spare it what nobody looks at.
+def quietly(state: Any, *, memory_follows: bool = False) -> Iterator[None]:
+    """Spare a tracker state what nobody looks at in this block: masks at the video's size.
 
-    That is the masks of all objects after every call, and with ``memory_follows`` also memories,
-    which :func:`update_memories` encodes anew for this frame.
+    With ``memory_follows`` also memories, which :func:`update_memories` encodes anew for the frame.
     """
     state["quiet"], state["memory_follows"] = True, memory_follows
     try:

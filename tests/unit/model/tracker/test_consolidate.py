@@ -10,12 +10,21 @@ import pytest
 import torch
 
 from sam3.model.sam3_tracking_predictor import Sam3TrackerPredictor
+from sam3.model.tracker import postprocess
 from sam3.model.tracker.consolidate import consolidate, row_source, row_sources
 from sam3.model.tracker.state import InferenceState
 from sam3.model.video.recondition import recondition
 from sam3.model.video.records import Detections, TrackedMasks
-from sam3.model.video.track import giving_masks, update_memories
-from tests.support.tiny_tracker import click, snapshot, started, tiny_tracker, track
+from sam3.model.video.track import propagate_states, quietly, update_memories
+from tests.support.tiny_tracker import (
+    HEIGHT,
+    WIDTH,
+    click,
+    snapshot,
+    started,
+    tiny_tracker,
+    track,
+)
 
 OBJECTS = 4
 IDS = [10 + i for i in range(OBJECTS)]
@@ -83,9 +92,7 @@ def test_rows_are_those_of_each_object(model: Sam3TrackerPredictor, kind: str) -
 def reconditioned(model: Sam3TrackerPredictor, patch: pytest.MonkeyPatch, plain: bool) -> Any:
     """A session whose tracks took their detections' masks on frame 2; counts of what was run."""
     if plain:
-        patch.setattr(
-            "sam3.model.video.recondition.giving_masks", lambda *a, **k: giving_masks({}, **k)
-        )
+        patch.setattr("sam3.model.video.recondition.quietly", lambda *a, **k: quietly({}, **k))
     state = started(model, OBJECTS)
     track(model, state, count=1)
     step = next(model.propagate_in_video(state, 2, 0, False, True, None, False))
@@ -105,7 +112,7 @@ def reconditioned(model: Sam3TrackerPredictor, patch: pytest.MonkeyPatch, plain:
     return state, before
 
 
-def test_giving_masks_to_tracks_encodes_their_memories_once(
+def test_quietly_to_tracks_encodes_their_memories_once(
     model: Sam3TrackerPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     results = []
@@ -122,7 +129,7 @@ def test_giving_masks_to_tracks_encodes_their_memories_once(
 
 def test_a_quiet_session_gives_no_masks_back(model: Sam3TrackerPredictor) -> None:
     state = started(model, 2)
-    with giving_masks(state):
+    with quietly(state):
         frame, ids, _, masks = model.add_new_mask(state, 0, 10, torch.eye(9))
     assert (frame, ids, len(masks)) == (0, [10, 11], 0)
     assert len(model.add_new_mask(state, 0, 10, torch.eye(9))[3]) == 2
@@ -132,6 +139,24 @@ def test_a_quiet_session_gives_no_masks_back(model: Sam3TrackerPredictor) -> Non
 
 def test_a_failure_while_masks_are_given_leaves_no_switch_on(model: Sam3TrackerPredictor) -> None:
     state = started(model, 2)
-    with pytest.raises(ValueError, match="height, width"), giving_masks(state, memory_follows=True):
+    with pytest.raises(ValueError, match="height, width"), quietly(state, memory_follows=True):
         model.add_new_mask(state, 0, 10, torch.zeros(3))
     assert not state.quiet and not state.memory_follows
+
+
+def test_the_video_model_makes_no_masks_at_the_videos_size(
+    model: Sam3TrackerPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tracked(model)
+    sizes = []
+    resize = postprocess.resize_logits
+
+    def noted(masks: torch.Tensor, size: tuple[int, int], *more: Any) -> torch.Tensor:
+        sizes.append(tuple(size))
+        return resize(masks, size, *more)
+
+    monkeypatch.setattr(postprocess, "resize_logits", noted)
+    found = propagate_states(model, [state], 3, reverse=False)
+    assert found.low_res.shape[0] == OBJECTS and not sizes
+    assert track(model, state, start=4, count=0)[0][3].shape == (OBJECTS, 1, HEIGHT, WIDTH)
+    assert sizes == [(HEIGHT, WIDTH)]
