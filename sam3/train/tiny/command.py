@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import Sam3Error
 from ..loop.config import TrainConfig
 from ..loop.parallel import run_parallel
-from ..trainer import TrainResult
+from ..loop.step_trainer import TrainResult
 from .recipe import TinyRecipe
 from .stages import TinyRun, draw_scenes, train
 

@@ -19,7 +19,7 @@ from ...model_builder import build_sam3_image_model
 from ..data.scenes.prerender import PrerenderConfig, prerender
 from ..loop.config import TrainConfig
 from ..loop.parallel import ProcessGroup
-from ..trainer import BatchSource, Objective, Trainer, TrainResult, make_adamw
+from ..loop.step_trainer import BatchSource, Objective, StepTrainer, TrainResult, make_adamw
 from .attributes import AttributeBatches, AttributeClassifier, attribute_loss
 from .evaluation import QuickEvaluation
 from .grow import coarse_config, load_grown
@@ -212,7 +212,7 @@ def run_trainer(
     run: TinyRun, model: nn.Module, loss: Objective, source: BatchSource, **options: Any
 ) -> TrainResult:
     """Train ``model`` in the run's folder; the averaged weights are left in it."""
-    trainer = Trainer(model, loss, source, config=run.train, folder=run.out, **options)
+    trainer = StepTrainer(model, loss, source, config=run.train, folder=run.out, **options)
     result = trainer.run(resume=run.resume)
     with trainer.ema.averaged():
         averaged = {name: tensor.clone() for name, tensor in model.state_dict().items()}

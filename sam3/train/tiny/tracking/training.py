@@ -19,7 +19,7 @@ from ....model_builder import build_sam3_image_model
 from ...data.scenes.clip_dataset import ClipFolder
 from ...data.scenes.prerender_clips import ClipPrerenderConfig, prerender_clips
 from ...loop.config import TrainConfig
-from ...trainer import Trainer, TrainResult
+from ...loop.step_trainer import StepTrainer, TrainResult
 from .batches import TrackingBatches
 from .evaluation import QuickEvaluation
 from .initialise import initialise
@@ -101,7 +101,7 @@ def train(run: TrackingRun) -> TrainResult:
     video = build_model(run)
     detector: Any = video.detector
     model = WindowTracker(detector.backbone.vision_backbone, video.tracker, run.recipe)
-    trainer = Trainer(
+    trainer = StepTrainer(
         model,
         TrackingObjective(run.recipe),
         TrackingBatches(ClipFolder(run.clips / "train"), run.recipe, seed=run.train.seed),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sam3.errors import CheckpointFormatError, CheckpointMismatchError, InputError
 from sam3.train.loop.config import TrainConfig
 from sam3.train.loop.parallel import run_parallel
-from sam3.train.trainer import Trainer, make_adamw
+from sam3.train.loop.step_trainer import StepTrainer, make_adamw
 
 WEIGHT = torch.tensor([[1.0, -2.0, 0.5]])
 
@@ -47,7 +47,7 @@ def loss_of(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     return {"core_loss": error, "half": error.detach() / 2}
 
 
-def make(folder: Path, source: Source | None = None, drop: bool = True, **options) -> Trainer:  # type: ignore[no-untyped-def]
+def make(folder: Path, source: Source | None = None, drop: bool = True, **options) -> StepTrainer:  # type: ignore[no-untyped-def]
     torch.manual_seed(7)
     net = Net()
     if not drop:
@@ -55,10 +55,10 @@ def make(folder: Path, source: Source | None = None, drop: bool = True, **option
     given = {k: options.pop(k) for k in ("evaluate", "optimizer_factory") if k in options}
     values = {"steps": 12, "lr": 0.05, "warmup_steps": 3, "log_every": 4, **options}
     config = TrainConfig(**values)  # type: ignore[arg-type]
-    return Trainer(net, loss_of, source or Source(), config=config, folder=folder, **given)
+    return StepTrainer(net, loss_of, source or Source(), config=config, folder=folder, **given)
 
 
-def weights(trainer: Trainer) -> list[Tensor]:
+def weights(trainer: StepTrainer) -> list[Tensor]:
     with trainer.ema.averaged():
         average = [p.detach().clone() for p in trainer.model.parameters()]
     return [p.detach().clone() for p in trainer.model.parameters()] + average
@@ -72,7 +72,7 @@ def losses(folder: Path) -> list[tuple[int, dict]]:
     return [(line["step"], line["losses"]) for line in lines(folder) if "losses" in line]
 
 
-def assert_same(left: Trainer, right: Trainer) -> None:
+def assert_same(left: StepTrainer, right: StepTrainer) -> None:
     for a, b in zip(weights(left), weights(right), strict=True):
         assert torch.equal(a, b)
 

@@ -1,6 +1,6 @@
 """The trainer: a resumable loop over batches for any model that returns something a loss can read.
 
-    trainer = Trainer(model, loss, source, config=TrainConfig(steps=1000), folder=Path("run"))
+    trainer = StepTrainer(model, loss, source, config=TrainConfig(steps=1000), folder=Path("run"))
     result = trainer.run(resume=True)
 
 A step depends only on its number, the seed and the weights, so a run that was killed and resumed
@@ -21,18 +21,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointMismatchError
-from .loop.checkpoints import CheckpointStore
-from .loop.clock import RunClock
-from .loop.config import TrainConfig
-from .loop.log import JsonLinesLog
-from .loop.parallel import ProcessGroup
-from .loop.signals import StopSignals
-from .loss.base import CORE_LOSS_KEY
-from .optim.clipping import GradientClipper
-from .optim.ema import WeightEMA
-from .optim.param_groups import weight_decay_groups
-from .optim.schedulers import WarmupHoldCosine
+from ...errors import CheckpointMismatchError
+from ..loss.base import CORE_LOSS_KEY
+from ..optim.clipping import GradientClipper
+from ..optim.ema import WeightEMA
+from ..optim.param_groups import weight_decay_groups
+from ..optim.schedulers import WarmupHoldCosine
+from .checkpoints import CheckpointStore
+from .clock import RunClock
+from .config import TrainConfig
+from .log import JsonLinesLog
+from .parallel import ProcessGroup
+from .signals import StopSignals
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def make_adamw(
     return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, foreach=True)
 
 
-class Trainer:
+class StepTrainer:
     """Trains ``model``; see the module for the contract.
 
     Args:
