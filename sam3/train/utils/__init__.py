@@ -1,0 +1,1 @@
+"""What runs of experiments share: configurations, logs, checkpoints, processes."""
