@@ -23,6 +23,8 @@ class TrainConfig:
         log_every: steps per log line.
         checkpoint_minutes, evaluate_minutes: pause between checkpoints, between evaluations.
         threads: torch threads of each process, None = leave as is.
+        device: of model and batches.
+        workers: processes that make batches ahead, 0 = each is made when it is needed.
     """
 
     steps: int | None = None
@@ -41,6 +43,8 @@ class TrainConfig:
     checkpoint_minutes: float = 5.0
     evaluate_minutes: float = 5.0
     threads: int | None = None
+    device: str = "cpu"
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -51,8 +55,8 @@ class TrainConfig:
         length = self.steps if self.steps is not None else self.minutes
         if length is not None and length <= 0:
             raise InputError(f"the training length must be positive, got {length}")
-        if self.accumulation < 1 or self.log_every < 1:
+        if self.accumulation < 1 or self.log_every < 1 or self.workers < 0:
             raise InputError(
-                "accumulation and log_every must be at least 1, got "
-                f"{self.accumulation} and {self.log_every}"
+                "accumulation and log_every must be at least 1, workers at least 0; got "
+                f"{self.accumulation}, {self.log_every} and {self.workers}"
             )

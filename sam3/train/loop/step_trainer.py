@@ -16,17 +16,19 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointMismatchError
+from ...model.utils.misc import copy_data_to_device
 from ..loss.base import CORE_LOSS_KEY
 from ..optim.clipping import GradientClipper
 from ..optim.ema import WeightEMA
 from ..optim.param_groups import weight_decay_groups
 from ..optim.schedulers import WarmupHoldCosine
+from .batches import BatchSource, batches_ahead
 from .checkpoints import CheckpointStore
 from .clock import RunClock
 from .config import TrainConfig
@@ -39,14 +41,6 @@ logger = logging.getLogger(__name__)
 Objective = Callable[[Any, Any], dict[str, Tensor]]
 Evaluate = Callable[[nn.Module, int], dict[str, float]]
 OptimizerFactory = Callable[[nn.Module, TrainConfig], torch.optim.Optimizer]
-
-
-class BatchSource(Protocol):
-    """Where batches come from."""
-
-    def batch(self, number: int, progress: float) -> Any:
-        """Batch ``number`` (from 0), at ``progress`` in [0, 1] of the training."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class StepTrainer:
         loss: called as ``loss(outputs, batch)``; returns scalars, of which ``core_loss`` is
             differentiated.
         source: gives batches by number.
-        config: length, schedule, intervals.
+        config: length, schedule, intervals, device; the model is moved there.
         folder: gets ``latest.pt``, ``previous.pt`` and ``log.jsonl``.
         optimizer_factory: makes the optimiser; a group may hold a factor ``lr_scale``.
         evaluate: called on the leader with the averaged weights in the model, in eval mode.
@@ -93,14 +87,15 @@ class StepTrainer:
         evaluate: Evaluate | None = None,
         describe: Callable[[Any], str] | None = None,
     ) -> None:
-        self.model = model
+        self.device = torch.device(config.device)
+        self.model = model.to(self.device)
         self.loss = loss
-        self.source = source
         self.config = config
         self.evaluate = evaluate
         self.describe = describe
         self.group = ProcessGroup()
         self.group.copy_from_leader(model)
+        self.source = batches_ahead(source, config.workers, self.group.size)
         self.optimizer = optimizer_factory(model, config)
         self.schedule = WarmupHoldCosine(
             base_lr=config.lr,
@@ -203,13 +198,14 @@ class StepTrainer:
     def _accumulate(self, number: int, progress: float) -> str:
         """Add the gradient of one batch; returns a message if its loss is not finite."""
         marks = [time.perf_counter()]
-        batch = self.source.batch(number, progress)
+        batch = copy_data_to_device(self.source.batch(number, progress), self.device)
         marks.append(time.perf_counter())
         outputs = self.model(batch)
         marks.append(time.perf_counter())
         losses = self.loss(outputs, batch)
         core = losses[CORE_LOSS_KEY]
-        values = {name: float(value.detach()) for name, value in losses.items()}
+        found = [value.detach().to(self.device).float() for value in losses.values()]
+        values = dict(zip(losses, torch.stack(found).tolist(), strict=True))
         marks.append(time.perf_counter())
         if not torch.isfinite(core):
             what = self.describe(batch) if self.describe else ""

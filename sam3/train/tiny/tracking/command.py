@@ -35,10 +35,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--clips", type=int, default=4096, help="how many to draw (default 4096)")
     p.add_argument("--clip-seed", type=int, help="of the drawn clips (default: --seed)")
     p.add_argument("--clip-folder", type=Path, help="where to (default OUT/clips)")
-    p.add_argument("--workers", type=int, default=1, help="processes that draw clips")
+    p.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes that draw clips; beside another device than the CPU also make batches",
+    )
     p.add_argument("--frames", type=int, default=TrackingRecipe.frames, help="frames per batch")
     p.add_argument("--pictures", type=int, default=TrackingRecipe.pictures)
     p.add_argument("--objects", type=int, default=TrackingRecipe.objects, help="per clip")
+    p.add_argument("--device", default=TrainConfig.device, help="cpu (default), cuda, mps ...")
     p.add_argument("--lr", type=float, default=TrainConfig.lr)
     p.add_argument("--warmup-steps", type=int, default=60)
     p.add_argument("--hold", type=float, default=0.3, help="share of constant learning rate")
@@ -84,6 +90,8 @@ def run_of(options: argparse.Namespace) -> TrackingRun:
             evaluate_minutes=options.evaluate_minutes,
             checkpoint_minutes=options.checkpoint_minutes,
             threads=1,
+            device=options.device,
+            workers=0 if options.device == "cpu" else options.workers,
         ),
         recipe=TrackingRecipe(
             frames=options.frames, pictures=options.pictures, objects=options.objects

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ....model.tracker.mask_heads import resize
+from ....model.utils.misc import copy_data_to_device
 from ...data.scenes.clip_dataset import ClipFolder
 from .batches import ClipBatch, collate, cut
 from .model import Prediction
@@ -46,7 +47,8 @@ class QuickEvaluation:
         found: dict[str, list[Tensor]] = {
             name: [] for name in ("track_J", "click_J", "click3_J", "box_J", "presence_accuracy")
         }
-        for batch in self.batches:
+        device = next(model.parameters()).device
+        for batch in copy_data_to_device(self.batches, device):
             first, *later = model(batch)
             found["click_J"].append(answer_iou(first, batch))
             found["track_J"] += [answer_iou(prediction, batch) for prediction in later]

@@ -144,6 +144,7 @@ class _Run:
         self.model, self.batch, self.encoded = model, batch, encoded
         self.bank = _Bank()
         self.generator = torch.Generator().manual_seed(batch.seed)
+        self.clicks = torch.Generator(batch.masks.device).manual_seed(batch.seed)
 
     def prompted_frame(self) -> list[Prediction]:
         """Frame 0: its prompt and the corrections; the last answer is remembered."""
@@ -161,14 +162,14 @@ class _Run:
 
     def _clicks(self, masks: Tensor) -> tuple[StepOutput, list[Prediction]]:
         batch, previous = self.batch, None
-        points: Points = first_points(batch.prompt, masks, batch.centred, self.generator)
+        points: Points = first_points(batch.prompt, masks, batch.centred, self.clicks)
         found: list[Prediction] = []
         for left in range(batch.corrections, -1, -1):
             out, prediction = self._step(0, point_inputs=points, prev_sam_mask_logits=previous)
             found.append(prediction)
             if left:
                 wrong = out.pred_masks_high_res > 0
-                points = add_correction(points, masks, wrong, batch.centred, self.generator)
+                points = add_correction(points, masks, wrong, batch.centred, self.clicks)
                 previous = out.pred_masks.detach().clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
         return out, found
 

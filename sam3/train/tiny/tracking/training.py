@@ -120,7 +120,7 @@ def export(
     video: Sam3VideoInferenceWithInstanceInteractivity, run: TrackingRun, path: Path
 ) -> Path:
     """Write detector and tracker as float16 safetensors with both configurations."""
-    state = {name: tensor.contiguous() for name, tensor in video.state_dict().items()}
+    state = {name: tensor.cpu().contiguous() for name, tensor in video.state_dict().items()}
     detector: Any = video.detector
     save_checkpoint(
         state,
