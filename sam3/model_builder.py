@@ -23,6 +23,7 @@ from .checkpoint import (
 from .config import Sam3ImageConfig, Sam3TrackerConfig, presets
 from .errors import CheckpointFormatError, DeviceError
 from .layers.mlp import MLP
+from .model.act_ckpt_utils import set_activation_checkpointing
 from .model.decoder import TransformerDecoder, TransformerDecoderLayer
 from .model.encoder import TransformerEncoderFusion, TransformerEncoderLayer
 from .model.geometry_encoders import SequenceGeometryEncoder
@@ -52,6 +53,7 @@ def build_sam3_image_model(
     config: Sam3ImageConfig | None = None,
     precision: str | PrecisionPolicy = "fp32",
     matcher: Any = None,
+    use_act_checkpoint: bool = False,
 ) -> Sam3Image:
     """Build the image model and load its weights.
 
@@ -61,7 +63,8 @@ def build_sam3_image_model(
     enable_inst_interactivity: also build the tracker's heads, for ``predict_inst``; the file must
     have them.
     config: by default the one in the file, else the released model. precision: "fp32", "bf16",
-    "fp16", "auto" or a policy. matcher: used by training (``eval_mode=False``).
+    "fp16", "auto" or a policy. matcher: used by training (``eval_mode=False``). use_act_checkpoint: compute
+    activations again in training instead of keeping them.
 
     Raises CheckpointError for an unusable file, DownloadError without network or permission,
     DeviceError for a missing device.
@@ -89,6 +92,7 @@ def build_sam3_image_model(
         materialize_buffers(model, device)
     policy.apply_(model)
     model.to(device)
+    set_activation_checkpointing(model, use_act_checkpoint)
     if compile:
         compile_image_model(model)
     return model.train(not eval_mode)
@@ -143,12 +147,15 @@ def build_tracker(
 
 
 def pick_device(device: torch.device | str | None = None) -> torch.device:
-    """``device`` checked for existence, or the best there is: CUDA, MPS, CPU."""
+    """``device`` checked for existence, or the best there is: CUDA, MPS, CPU.
+
+    "cpus" is the CPU: published configurations of experiments spell it so.
+    """
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(device)
+    device = torch.device("cpu" if device == "cpus" else device)
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )

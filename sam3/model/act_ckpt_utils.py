@@ -25,3 +25,15 @@ def activation_ckpt_wrapper(module: Callable[..., Any]) -> Callable[..., Any]:
         return module(*args, **kwargs)
 
     return call
+
+
+# What modules call their switch; each acts in training only.
+_SWITCHES = ("use_act_checkpoint", "use_act_ckpt", "act_ckpt")
+
+
+def set_activation_checkpointing(model: torch.nn.Module, enabled: bool) -> None:
+    """Switch activation checkpointing of every part of ``model`` that has it on or off."""
+    for module in model.modules():
+        for switch in _SWITCHES:
+            if hasattr(module, switch):
+                setattr(module, switch, enabled)

@@ -72,6 +72,10 @@ def test_missing_device_is_an_error():
     assert pick_device("cpu").type == "cpu"
 
 
+def test_the_spelling_of_published_experiments_is_the_cpu():
+    assert pick_device("cpus") == torch.device("cpu")
+
+
 def test_interactive_model_comes_back_the_same(tmp_path):
     torch.manual_seed(0)
     options = {"device": "cpu", "enable_inst_interactivity": True}

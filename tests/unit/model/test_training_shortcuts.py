@@ -71,3 +71,41 @@ def test_short_captions_give_the_same_scores(model):
     assert lengths < full["prev_encoder_out"]["encoder_out"]["prompt_mask"].shape[1]
     for key in ("pred_logits", "pred_boxes", "presence_logit_dec", "pred_masks"):
         torch.testing.assert_close(trained[key], full[key], atol=2e-5, rtol=1e-3)
+
+
+def test_checkpointing_computes_again_and_changes_nothing():
+    def gradients(use_act_checkpoint):
+        torch.manual_seed(0)
+        model = build_sam3_image_model(
+            config=presets.SAM3_TINY,
+            load_from_HF=False,
+            device="cpu",
+            eval_mode=False,
+            use_act_checkpoint=use_act_checkpoint,
+        )
+        parts = {
+            "trunk": model.backbone.vision_backbone.trunk.blocks[0],
+            "text": model.backbone.language_backbone.encoder.transformer.resblocks[0],
+            "prompt": model.geometry_encoder.encode[0],
+            "encoder": model.transformer.encoder.layers[0],
+            "decoder": model.transformer.decoder.layers[0],
+            "masks": model.segmentation_head.pixel_decoder,
+        }
+        calls = dict.fromkeys(parts, 0)
+
+        def count(name):
+            calls[name] += 1
+
+        for name, part in parts.items():
+            part.register_forward_pre_hook(lambda *_, name=name: count(name))
+        torch.manual_seed(1)  # dropout draws alike
+        out = model(_batch([1, 2], model.config.vision.img_size))[0][-1]
+        (out["pred_masks"].mean() + out["pred_logits"].mean() + out["pred_boxes"].mean()).backward()
+        return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}, calls
+
+    kept, once = gradients(use_act_checkpoint=False)
+    again, twice = gradients(use_act_checkpoint=True)
+    assert twice == {name: 2 * count for name, count in once.items()}
+    assert kept.keys() == again.keys()
+    for name, gradient in kept.items():
+        torch.testing.assert_close(again[name], gradient, msg=lambda m, name=name: f"{name}: {m}")
