@@ -63,8 +63,8 @@ def build_sam3_image_model(
     enable_inst_interactivity: also build the tracker's heads, for ``predict_inst``; the file must
     have them.
     config: by default the one in the file, else the released model. precision: "fp32", "bf16",
-    "fp16", "auto" or a policy. matcher: used by training (``eval_mode=False``). use_act_checkpoint: compute
-    activations again in training instead of keeping them.
+    "fp16", "auto" or a policy. Training (``eval_mode=False``) uses the matcher and with
+    use_act_checkpoint computes activations again instead of keeping them.
 
     Raises CheckpointError for an unusable file, DownloadError without network or permission,
     DeviceError for a missing device.
