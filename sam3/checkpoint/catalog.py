@@ -26,12 +26,14 @@ class ModelEntry:
         file_names: names its weights have when published, the preferred one first.
         bundled: whether the file comes with the package (``sam3/assets``).
         page: where a person finds the weights.
+        tracks: whether the weights hold a tracker that the video model can use.
     """
 
     name: str
     file_names: tuple[str, ...]
     bundled: bool = False
     page: str = ""
+    tracks: bool = True
 
 
 CATALOG: dict[str, ModelEntry] = {
@@ -50,6 +52,7 @@ CATALOG: dict[str, ModelEntry] = {
                 "sam3.1_multiplex.pt",
             ),
             page="https://huggingface.co/Comfy-Org/sam3.1",
+            tracks=False,
         ),
         ModelEntry(name="sam3-tiny", file_names=("sam3_tiny.safetensors",), bundled=True),
     )

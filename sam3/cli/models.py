@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ..errors import DeviceError
+from ..errors import CheckpointMismatchError, DeviceError
 from . import exit_codes
 from .options import ModelOptions
 
@@ -27,6 +27,18 @@ def find_model(options: ModelOptions) -> Path:
             bar.update(done - bar.n)
 
         return resolve_model(options.model, folders, allow_download=options.download, progress=show)
+
+
+def check_tracks(model: str) -> None:
+    """CheckpointMismatchError for a known model that cannot track, so that none is downloaded."""
+    from ..checkpoint.catalog import CATALOG
+
+    entry = CATALOG.get(model.strip())
+    if entry is not None and not entry.tracks:
+        raise CheckpointMismatchError(
+            f"the tracker of {entry.name} is not supported here. Use --model sam3 for videos;"
+            f" {entry.name} segments pictures."
+        )
 
 
 def check_device(name: str | None) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Sam3Error
 from . import exit_codes
 from .interruption import interruption_held
-from .models import check_device, find_model, report_unusable
+from .models import check_device, check_tracks, find_model, report_unusable
 from .outputs import check_folder
 from .track_journal import Journal
 from .track_options import TrackOptions
@@ -101,6 +101,7 @@ def run(options: TrackOptions) -> int:
     paths = TrackPaths.of(options.output, clip.name, masks=options.masks == "png")
     job = Job(options, clip, describe(options, clip), paths)
     try:
+        check_tracks(options.model)
         model_file = find_model(options)
         settings = json.loads(json.dumps(options.fingerprint(model_file)))
         check_device(options.device)

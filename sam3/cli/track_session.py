@@ -68,11 +68,11 @@ class TrackSession:
         """Run every frame; once for the phrase, then once for the described objects."""
         if self._phrase is not None:
             self._model.add_prompt(self._state, self._frame, text_str=self._phrase)
-            for frame, outputs in self._detect():
+            for frame, outputs in self._both_ways():
                 yield Step(frame, None if self._objects else outputs)
         if self._objects:
             self._describe()
-            for frame, outputs in self._follow():
+            for frame, outputs in self._both_ways():
                 yield Step(frame, outputs)
 
     def _describe(self) -> None:
@@ -87,26 +87,12 @@ class TrackSession:
             )
             self._clicked.add(obj_id)
 
-    def _detect(self) -> Iterator[tuple[int, Any]]:
-        # Without a start the session begins at the prompted frame, the only one with results.
-        # Named, the last frame of a video would count as a pass over all of it.
-        yield from self._pass(None)
-        if self._frame > 0:
-            yield from self._pass(self._frame, reverse=True)
-
-    def _follow(self) -> Iterator[tuple[int, Any]]:
-        last = self._state.num_frames - 1
-        if self._frame == last > 0:
-            # After a pass from its end the video counts as done: the end itself is fetched.
-            yield from self._pass(last, reverse=True)
-            yield from self._pass(last)
-            return
-        yield from self._pass(self._frame)
-        if self._frame > 0:
-            yield from self._pass(self._frame, reverse=True)
-
-    def _pass(self, start: int | None, reverse: bool = False) -> Iterator[tuple[int, Any]]:
-        return self._model.propagate_in_video(self._state, start_frame_idx=start, reverse=reverse)
+    def _both_ways(self) -> Iterator[tuple[int, Any]]:
+        """From the prompted frame to the end, then to the beginning."""
+        for reverse in (False, True) if self._frame > 0 else (False,):
+            yield from self._model.propagate_in_video(
+                self._state, start_frame_idx=self._frame, reverse=reverse
+            )
 
 
 def describe(options: TrackOptions, clip: Clip) -> tuple[Described, ...]:

@@ -284,7 +284,7 @@ class Sam3VideoInferenceWithInstanceInteractivity(Sam3VideoInference):
         state = inference_state
         order = processing_order(state, start_frame_idx, max_frame_num_to_track, reverse)
         kind, obj_ids = next_propagation(state.action_history, state.num_frames)
-        entry = Action(kind, start_frame_idx, obj_ids)
+        entry = Action(kind, start_frame_idx, obj_ids, reverse)
         if kind is ActionType.FULL:
             self._bound(state, start_frame_idx, max_frame_num_to_track)
             steps = propagate_full(self, state, order, reverse)

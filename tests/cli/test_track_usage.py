@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sam3.checkpoint import resolve
 from sam3.cli import parse, track
 from sam3.cli.options import Region
 from sam3.cli.track_options import TrackOptions, read_options
@@ -130,6 +131,16 @@ def test_a_model_that_is_not_there_exits_with_3(
     tracker: Any, frames: Path, words: list[str]
 ) -> None:
     assert tracker(frames, "dog", *words) == 3
+
+
+def test_a_model_that_cannot_track_is_not_downloaded(
+    tracker: Any, frames: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(resolve, "fetch_weights", lambda name, *_, **__: asked.append(name))
+    assert tracker(frames, "dog", "--model", "sam3.1") == 3
+    assert "Use --model sam3 for videos" in tracker.shell.err
+    assert asked == [] and not Path("outputs").exists()
 
 
 def test_points_become_parts_of_the_frame(frames: Path) -> None:

@@ -26,11 +26,15 @@ PROPAGATIONS = (*RUNS, ActionType.FETCH)
 
 @dataclass(frozen=True)
 class Action(ItemAccess):
-    """One entry: frame_idx is None for actions on no frame; obj_ids None means all objects."""
+    """One entry: frame_idx is None for actions on no frame; obj_ids None means all objects.
+
+    reverse: which way a propagation went.
+    """
 
     type: ActionType
     frame_idx: int | None = None
     obj_ids: list[int] | None = None
+    reverse: bool = False
 
 
 def next_propagation(
@@ -40,7 +44,7 @@ def next_propagation(
 
     Nothing done yet: full. After clicks: partial, on the clicked objects. The second pass of a
     pair that covers the video in both directions is of the same type as the first; after that, or
-    after a pass from an end of the video, the results are fetched.
+    after a pass from one end of the video to the other, the results are fetched.
     """
     if not history:
         return ActionType.FULL, None
@@ -49,7 +53,7 @@ def next_propagation(
         return ActionType.FETCH, None
     if last.type in RUNS:
         second = len(history) > 1 and history[-2].type in RUNS
-        if second or last.frame_idx in (0, num_frames - 1):
+        if second or last.frame_idx == (num_frames - 1 if last.reverse else 0):
             return ActionType.FETCH, None
         return last.type, last.obj_ids
     touched: set[int] = set()

@@ -209,7 +209,9 @@ ADD, REMOVE, REFINE = ActionType.ADD, ActionType.REMOVE, ActionType.REFINE
         ([], (FULL, None)),
         ([(FULL, 5, None)], (FULL, None)),
         ([(FULL, 0, None)], (FETCH, None)),
-        ([(FULL, 9, None)], (FETCH, None)),
+        ([(FULL, 0, None, True)], (FULL, None)),
+        ([(FULL, 9, None)], (FULL, None)),
+        ([(FULL, 9, None, True)], (FETCH, None)),
         ([(FULL, 5, None), (FULL, 5, None)], (FETCH, None)),
         ([(FULL, None, None)], (FULL, None)),
         ([(PARTIAL, 5, [3])], (PARTIAL, [3])),
@@ -232,11 +234,11 @@ def predictor(model):
     return Sam3VideoPredictor(model=model)
 
 
-def start(predictor, **more):
+def start(predictor, frame=0, **more):
     request = {"type": "start_session", "resource_path": pictures(), **more}
     session = predictor.handle_request(request)["session_id"]
-    prompt = {"type": "add_prompt", "session_id": session, "frame_index": 0, "text": "thing"}
-    assert predictor.handle_request(prompt)["outputs"]["out_obj_ids"].tolist() == [0, 1, 2]
+    prompt = {"type": "add_prompt", "session_id": session, "frame_index": frame, "text": "thing"}
+    assert predictor.handle_request(prompt)["outputs"]["out_obj_ids"].tolist()[:3] == [0, 1, 2]
     return session
 
 
@@ -257,6 +259,25 @@ def stream(predictor, session, **more):
 def test_directions(direction, expected, predictor):
     steps = stream(predictor, start(predictor), propagation_direction=direction)
     assert [step["frame_index"] for step in steps] == expected
+
+
+@pytest.mark.parametrize("frame", [0, 20, 23])
+def test_both_directions_are_those_two_alone(frame):
+    """Also from an end of the video."""
+
+    def masks(direction):
+        predictor = Sam3VideoPredictor(model=scripted_model())
+        session = start(predictor, frame)
+        where = {"start_frame_index": frame, "propagation_direction": direction}
+        steps = stream(predictor, session, **where)
+        return {s["frame_index"]: s["outputs"]["out_binary_masks"] for s in steps}
+
+    both, forward, backward = masks("both"), masks("forward"), masks("backward")
+    assert list(forward) == list(range(frame, 24))
+    assert list(backward) == list(reversed(range(frame)))
+    assert list(both) == [*forward, *backward]
+    assert all(np.array_equal(both[t], m) for t, m in forward.items())
+    assert all(len(both[t]) for t in backward), "found on every frame before it, too"
 
 
 @pytest.mark.parametrize(
