@@ -14,6 +14,7 @@ from .vocabulary import PATTERN_NAMES, SHAPE_NAMES, sample_colour_name, sample_s
 MIN_CONTRAST = 62.0  # weighted RGB distance an object needs to what touches it
 MIN_VISIBLE = 0.55  # share of an object that must stay uncovered
 MIN_AREA = 40  # visible pixels of every object
+_CROSS = SHAPE_NAMES.index("cross")  # lying on its side it is a cross, too
 
 
 class Composer:
@@ -31,13 +32,14 @@ class Composer:
     def add_object(self) -> bool:
         """Try a few times to place one more object; False if none fitted."""
         for attempt in range(12):
-            attributes = self._choose_attributes()
-            radius = self._choose_radius(shrink=0.93**attempt)
+            attributes = self.choose_attributes()
+            radius = self.choose_radius(shrink=0.93**attempt)
             if self._try_place(attributes, radius):
                 return True
         return False
 
-    def _choose_attributes(self) -> tuple[int, int, int]:
+    def choose_attributes(self) -> tuple[int, int, int]:
+        """Colour, shape and pattern of the next object."""
         rng = self.rng
         colour, shape = sample_colour_name(rng), sample_shape_name(rng)
         pattern = 0
@@ -55,7 +57,8 @@ class Composer:
                 shape = twin[1]
         return colour, shape, pattern
 
-    def _choose_radius(self, shrink: float) -> float:
+    def choose_radius(self, shrink: float) -> float:
+        """Its radius in pixels; later attempts shrink it."""
         rng, short = self.rng, min(self.labels.shape)
         kind = rng.random()
         if kind < 0.1:
@@ -69,7 +72,7 @@ class Composer:
     def _try_place(self, attributes: tuple[int, int, int], radius: float) -> bool:
         rng = self.rng
         colour, shape, pattern = attributes
-        rings = self._turned_outline(SHAPE_NAMES[shape], radius)
+        rings = self._turned_outline(shape, radius)
         low, high = rings[0].min(0), rings[0].max(0)
         centre = self._choose_centre(low, high, radius)
         if centre is None:
@@ -87,15 +90,19 @@ class Composer:
         self._paint(patch, inside, window, attributes)
         return True
 
-    def _turned_outline(self, shape: str, radius: float) -> Rings:
+    def _turned_outline(self, shape: int, radius: float) -> Rings:
         """The shape's polygons in pixels around (0, 0), rotated and slightly stretched."""
         rng = self.rng
         upright = self.upright or rng.random() < 0.25
         angle = 0.0 if upright else rng.uniform(-math.pi, math.pi)
-        if shape == "cross" and upright and rng.random() < 0.4:
+        if shape == _CROSS and upright and rng.random() < 0.4:
             angle = math.pi / 4
         stretch = 1.0 if rng.random() < 0.6 else math.exp(rng.uniform(-0.16, 0.16))
-        return place(unit_outline(shape, rng), radius, angle, stretch)
+        return place(self.outline(shape), radius, angle, stretch)
+
+    def outline(self, shape: int) -> Rings:
+        """Polygons of a shape in the unit circle, by its index; other vocabularies override it."""
+        return unit_outline(SHAPE_NAMES[shape], self.rng)
 
     def _choose_centre(self, low: np.ndarray, high: np.ndarray, radius: float) -> np.ndarray | None:
         """(x, y) so that the extent low..high lies inside, or None if it is too large.
