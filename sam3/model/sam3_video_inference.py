@@ -119,8 +119,9 @@ class Sam3VideoInference(Sam3VideoBase):
         """
         frame = inference_state.check_frame(frame_idx)
         prompt = detection_prompt(text_str, boxes_xywh, box_labels)
-        self.reset_state(inference_state)
         state = inference_state
+        state.input_batch.img_batch[frame]  # one that cannot be read fails here, before the reset
+        self.reset_state(state)
         state.text_prompt = prompt.text
         if prompt.text is None:
             state.input_batch.find_inputs.text_id = VISUAL_ID  # type: ignore[attr-defined]

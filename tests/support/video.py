@@ -78,3 +78,15 @@ def build_tiny(device: Any = "cpu") -> Any:
         return build_sam3_video_model(
             config=presets.SAM3_TINY_VIDEO, load_from_HF=False, device=device
         )
+
+
+def snapshot(state: Any) -> tuple[Any, ...]:
+    """What a bad call must leave as it was; the last value counts restarts and attempts."""
+    return (
+        state.text_prompt,
+        list(state.action_history),
+        {frame: sorted(masks) for frame, masks in state.cached_frame_outputs.items()},
+        state.tracker_metadata.obj_ids_all_gpu.tolist(),
+        [list(tracked["obj_ids"]) for tracked in state.tracker_inference_states],
+        state.epoch,
+    )

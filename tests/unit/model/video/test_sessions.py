@@ -11,7 +11,7 @@ import torch
 from sam3.errors import InputError, Sam3Error, SessionError
 from sam3.model.sam3_video_predictor import Sam3VideoPredictor
 from sam3.model.video.actions import Action, ActionType, next_propagation
-from tests.support.video import open_session, pictures, scripted_model
+from tests.support.video import open_session, pictures, scripted_model, snapshot
 
 BOX = [[0.1, 0.1, 0.2, 0.2]]
 
@@ -32,17 +32,6 @@ def state(model):
     state = open_session(model)
     model.add_prompt(state, 0, text_str="thing")
     return state
-
-
-def snapshot(state):
-    return (
-        state.text_prompt,
-        list(state.action_history),
-        sorted(state.cached_frame_outputs),
-        state.tracker_metadata.obj_ids_all_gpu.tolist(),
-        len(state.tracker_inference_states),
-        state.epoch,
-    )
 
 
 @pytest.mark.parametrize(
