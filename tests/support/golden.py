@@ -13,10 +13,27 @@ import torch
 FOLDER = Path(__file__).parents[1] / "golden"
 
 
-def load(name: str) -> dict[str, np.ndarray]:
+class Arrays(dict[str, np.ndarray]):
+    """Arrays by name that knows which of them were read."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def assert_all_read(self, prefix: str = "") -> None:
+        """Every array whose name begins so was compared with something."""
+        left = sorted(key for key in self if key.startswith(prefix) and key not in self.read)
+        assert not left, f"nothing was compared with {left}"
+
+
+def load(name: str) -> Arrays:
     """All arrays of ``tests/golden/<name>``."""
     with np.load(FOLDER / name) as archive:
-        return {k: archive[k] for k in archive.files}
+        return Arrays({k: archive[k] for k in archive.files})
 
 
 def to_numpy(value: Any) -> np.ndarray:

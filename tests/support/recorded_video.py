@@ -85,7 +85,8 @@ def assert_strided(
 ) -> None:
     """Every n-th value agrees within ``tolerance`` of the largest, or on average."""
     expected = arrays[key]
-    assert tuple(actual.shape) == tuple(arrays.get(f"{key}.fullshape", actual.shape)), key
+    if f"{key}.fullshape" in arrays:
+        assert tuple(actual.shape) == tuple(arrays[f"{key}.fullshape"]), key
     part = actual[tuple(slice(None, None, s) for s in steps)]
     assert part.shape == expected.shape, key
     off = np.abs(part - expected)

@@ -47,3 +47,4 @@ def test_run(run):
     assert len(model.detector.calls) == expected["detector_calls"]
     held = [k for k in state["feature_cache"] if isinstance(k, int)]
     assert held == [order[-1]]
+    arrays.assert_all_read(f"{run}.")
