@@ -55,8 +55,15 @@ FLOORS: dict[str, float] = {
     "AILab_SAM3Segment.py": TOP_FLOOR,
     "__init__.py": TOP_FLOOR,
 }
-# The only places that may spell the CUDA device: capability checks and the builder's default.
-CUDA_ALLOWED = ("sam3/perflib", "sam3/precision.py", "sam3/model_builder.py")
+# The only places that may spell the CUDA device: capability checks, and the published defaults of
+# the builder and the trainer.
+CUDA_ALLOWED = (
+    "sam3/perflib",
+    "sam3/precision.py",
+    "sam3/model_builder.py",
+    "sam3/train/loop/environment.py",
+    "sam3/train/trainer.py",
+)
 FORBIDDEN_MODULES = {"subprocess", "pip", "cv2"}
 COMFY_MODULES = {"comfy", "folder_paths", "comfy_api", "comfy_execution", "server", "nodes"}
 

@@ -23,6 +23,7 @@ ALLOWED: dict[str, int] = {
     # The published training configuration's own keywords.
     "sam3/train/loss/iabce.py::IABCEMdetr.__init__()": 22,
     "sam3/train/data/sam3_image_dataset.py::Sam3ImageDataset.__init__()": 13,
+    "sam3/train/trainer.py::Trainer.__init__()": 22,
 }
 
 

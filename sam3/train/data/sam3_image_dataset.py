@@ -102,6 +102,11 @@ class Sam3ImageDataset(torch.utils.data.Dataset[Datapoint]):
         """Tell transforms (and the sampling of frames) the epoch."""
         self.epoch = epoch
 
+    def image_ids(self, index: int) -> list[int]:
+        """Ids, in the annotation file, of the pictures of sample ``index``."""
+        images = self.loader.loadImagesFromDatapoint(self.ids[index])
+        return [int(image["coco_img_id"]) for image in images]
+
     def __getitem__(self, index: int) -> Datapoint:
         """Sample ``index``, or the next usable one.
 

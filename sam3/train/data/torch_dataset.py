@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,11 @@ class TorchDataset:
             collate_fn=self.collate_fn,
             worker_init_fn=self.worker_init_fn,
         )
+
+    def sample_indices(self, epoch: int, number: int) -> list[int]:
+        """Places in the data set of the samples in batch ``number`` of this process."""
+        batches = BatchSampler(self._sampler(epoch), self.batch_size, self.drop_last)
+        return next(islice(batches, number, None))
 
     def _sampler(self, epoch: int) -> DistributedSampler[Any]:
         split = self.enable_distributed_sampler and (

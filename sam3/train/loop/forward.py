@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,17 +86,17 @@ def _together(losses: Mapping[str, Tensor]) -> list[Tensor]:
     return [value.to(device) for value in losses.values()]
 
 
-def check_finite(passed: Passed, where: str) -> None:
+def check_finite(passed: Passed, place: Callable[[], str]) -> None:
     """Raises FloatingPointError that names pictures and losses, if the loss is not finite.
 
-    where: what the message says about the place in the run.
+    place: tells where in the run this is, with the samples of the batch.
     """
     value = passed.values.get(CORE_LOSS_KEY, 0.0)
     if math.isfinite(value):
         return
     shown = {name: round(number, 4) for name, number in passed.values.items()}
     raise FloatingPointError(
-        f"the loss is {value} {where}{_ids(passed.batch)}; losses: {shown}. The last checkpoint "
+        f"the loss is {value} {place()}{_ids(passed.batch)}; losses: {shown}. The last checkpoint "
         "is left as it was: look at these pictures, or lower the learning rate"
     )
 

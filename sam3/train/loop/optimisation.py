@@ -51,12 +51,12 @@ class OptimisationStep:
         self.gradient_logger = gradient_logger
         self.ema = ema
 
-    def __call__(self, batch: Any, step: int, where: float, place: str) -> LossValues:
+    def __call__(self, batch: Any, step: int, where: float, place: Callable[[], str]) -> LossValues:
         """Take step ``step``, the share ``where`` of training.
 
         Args:
             batch: ``{key: batch}``, or a list of as many as there are chunks.
-            place: says in messages which step and samples these are.
+            place: tells, for messages, which step and samples these are.
 
         Returns:
             ``<key>_<name>`` of every loss, the differentiated one as ``<key>_loss``; the mean
@@ -76,7 +76,9 @@ class OptimisationStep:
         self._update(step, where)
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
-    def _accumulate(self, chunk: Mapping[str, Any], last: bool, place: str) -> LossValues:
+    def _accumulate(
+        self, chunk: Mapping[str, Any], last: bool, place: Callable[[], str]
+    ) -> LossValues:
         """Add the gradient of a chunk; processes exchange gradients at the last one only."""
         wait = not last and isinstance(self.model, nn.parallel.DistributedDataParallel)
         with self.model.no_sync() if wait else nullcontext():

@@ -38,6 +38,12 @@ class WeightEMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._average, [p.detach() for p in self._weights], 1 - decay)
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Forget the past: the average becomes the current weights."""
+        self.updates = 0
+        torch._foreach_copy_(self._average, [p.detach() for p in self._weights])
+
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Put the averaged weights into the model inside a ``with`` block."""
