@@ -39,6 +39,13 @@ def missing_video_peer() -> str | None:
     return None
 
 
+def silence_peer() -> None:
+    """Leave its notes out: at its limit of objects it writes one per frame."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+
+
 # ---- configurations and weights ---------------------------------------------------------------
 
 

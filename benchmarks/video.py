@@ -190,6 +190,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print the tables, write them; 0 when all was measured."""
+    argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = parse(argv)
     if options.threads:
@@ -199,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
     if reason:
         options.no_peer = True
         notes.append(f"Peer not measured: {reason}.")
+    else:
+        peer_video.silence_peer()
     wanted = [(part, objects) for part in options.parts for objects in options.objects]
     times = [measure_frames(part, objects, options) for part, objects in wanted]
     memory: Rows = []
@@ -210,7 +213,7 @@ def main(argv: list[str] | None = None) -> int:
             Path(folder), side, 24, with_peer=not options.no_peer, processor=options.processor
         )
     data = {
-        "command": "python -m benchmarks.video " + " ".join(argv or sys.argv[1:]),
+        "command": " ".join(["python -m benchmarks.video", *argv]),
         "size": options.size,
         "device": options.device,
         "weights": options.checkpoint.name if options.checkpoint else "random, seeded",

@@ -3,10 +3,11 @@
     python -m benchmarks.video_memory                  # 2,000 frames, half an hour on one core
     python -m benchmarks.video_memory --device cuda
 
-Two sessions, each in a fresh process: the tracker alone, from a click on each object, and the video
-model from a phrase, by the released rules. Frames are drawn when they are read. Once the memory
-bank is full a session may only grow by the masks it keeps, with their scores, as compressed bits;
-the report says how much those take and what else grew.
+Three sessions, each in a fresh process: the tracker alone, from a click on each object; the video
+model from a phrase, by the released rules; the same where every detection is kept, with random
+weights. Frames are drawn when they are read. Once the memory bank is full a session may only grow
+by the masks it keeps, with their scores, as compressed bits; the report says how much those take
+and what else grew.
 
 Without ``--checkpoint`` the bundled sam3-tiny is used. Where it has no tracker that part gets
 seeded random weights: the detector then finds objects again and again and hotstart removes their
@@ -16,7 +17,6 @@ tracks, so that many come and go.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 import subprocess
@@ -34,13 +34,15 @@ from sam3.config import presets
 from . import common
 from .plot import draw_lines
 from .sizes import deep_bytes
-from .video_models import PHRASE, build_ours
+from .video_models import PHRASE, build_ours, config_of
 from .video_once import Meter
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("tracker", "video")
+PARTS = ("tracker", "video", "keep all")
 SETTLED = 0.2
 """Part of the frames after which the memory bank is full and the allocator has settled."""
+EVERY = 10
+"""Frames from one note to the next."""
 BUNDLED = "sam3-tiny"
 _log = logging.getLogger("benchmarks.video_memory")
 
@@ -83,6 +85,8 @@ def small_model(options: argparse.Namespace) -> tuple[Any, str]:
     from sam3.model_builder import build_sam3_image_model, build_sam3_video_model
 
     path, device = options.checkpoint or resolve_model(BUNDLED), torch.device(options.device)
+    if options.part == "keep all":
+        return build_ours(config_of("tiny", options.objects), None, device), "random"
     limit = {"max_num_objects": options.objects}
     if read_checkpoint(path).layout_details.tracker:
         return build_sam3_video_model(checkpoint_path=path, device=device, **limit), path.name
@@ -130,51 +134,41 @@ def kept_of(part: str, session: Any) -> Any:
 
 @torch.inference_mode()
 def run_part(part: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one session and note its memory after every frame."""
+    """Run one session and note its memory on the way."""
     device = torch.device(options.device)
     model, weights = small_model(options)
     frames = ShapeFrames(options.frames, model.image_size, options.objects, device)
-    open_one = {
-        "tracker": lambda: tracker_session(model, frames, options.objects),
-        "video": lambda: video_session(model, frames),
-    }[part]
+
+    def open_one() -> tuple[Any, Iterator[Any]]:
+        if part == "tracker":
+            return tracker_session(model, frames, options.objects)
+        return video_session(model, frames)
+
     session, stream = open_one()
     for _ in range(3):  # so that everything is imported
         next(stream)
     stream.close()
     session, stream = open_one()
-    gc.collect()
     meter = Meter(device)
-    held, kept, objects = [], {}, []
+    found: dict[str, list[int]] = {"frames": [], "objects": [], "held": [], "kept": [], "other": []}
     for number, step in enumerate(stream):
-        held.append(meter.held())
-        objects.append(len(step[1] if part == "tracker" else step[1]["out_obj_ids"]))
-        if number in (int(SETTLED * options.frames), options.frames - 1):
-            kept[number] = deep_bytes(kept_of(part, session)), deep_bytes(session, frames)
-    return {
-        "part": part,
-        "weights": weights,
-        "held_bytes": held,
-        "objects": float(np.mean(objects)),
-        **growth(held, kept),
-    }
+        if number % EVERY and number != options.frames - 1:
+            continue
+        kept = deep_bytes(kept_of(part, session))
+        shown = step[1] if part == "tracker" else step[1]["out_obj_ids"]
+        now = (number, len(shown), meter.held(), kept, deep_bytes(session, frames) - kept)
+        for notes, value in zip(found.values(), now, strict=True):
+            notes.append(value)
+    return {"part": part, "weights": weights, "peak_bytes": meter.peak(), **found}
 
 
-def growth(held: list[int], kept: dict[int, tuple[int, int]]) -> dict[str, float]:
-    """Bytes per frame after the bank is full: of the process, of kept masks, of other records."""
-    (first, before), (last, after) = sorted(kept.items())
-    frames = last - first
-    masks = (after[0] - before[0]) / frames
-    numbers = np.arange(first, last + 1)
-    return {
-        "process_bytes_per_frame": float(np.polyfit(numbers, held[first : last + 1], 1)[0]),
-        "kept_bytes_per_frame": masks,
-        "other_bytes_per_frame": (after[1] - before[1]) / frames - masks,
-        "from_frame": first,
-    }
+def slope(row: dict[str, Any], what: str, first: int) -> float:
+    """Bytes per frame: a line through the notes from frame ``first`` on."""
+    chosen = [n for n in zip(row["frames"], row[what], strict=True) if n[0] >= first]
+    return float(np.polyfit(*zip(*chosen, strict=True), 1)[0])
 
 
-# ---- both, and the report ---------------------------------------------------------------------
+# ---- all of them, and the report --------------------------------------------------------------
 
 
 def run_apart(part: str, argv: list[str]) -> dict[str, Any]:
@@ -188,31 +182,25 @@ def run_apart(part: str, argv: list[str]) -> dict[str, Any]:
 
 def report(data: dict[str, Any]) -> str:
     """The result as markdown."""
-    lines = [
-        (
-            row["part"],
-            row["objects"],
-            row["held_bytes"][row["from_frame"]] / 2**20,
-            row["held_bytes"][-1] / 2**20,
-            row["process_bytes_per_frame"],
-            row["kept_bytes_per_frame"],
-            row["other_bytes_per_frame"],
-        )
-        for row in data["parts"]
-    ]
-    first = data["parts"][0]["from_frame"]
-    header = ("session", "objects", f"MiB at frame {first}", "MiB at the end")
+    first = data["from_frame"]
+    lines = []
+    for row in data["parts"]:
+        begin, end = row["held"][row["frames"].index(first)], row["held"][-1]
+        numbers = (np.mean(row["objects"]).item(), begin / 2**20, end / 2**20)
+        slopes = (slope(row, what, first) for what in ("held", "kept", "other"))
+        lines.append((row["part"], row["weights"], *numbers, *slopes))
+    header = ("session", "weights", "objects shown", f"MiB at frame {first}", "MiB at the end")
     header += ("process B / frame", "kept masks B / frame", "other records B / frame")
     return "\n\n".join(
         [
             f"# Memory over {data['frames']} frames, small video model, {data['device']}",
-            f"`{data['command']}`, weights: {data['weights']}.",
+            f"`{data['command']}`",
             "![memory over frames](video_memory.png)",
             "Memory is that of the process (or of the device) beyond the model. The growth is that"
-            f" from frame {first} on, when the memory bank is full: of the process (a line through"
-            " all frames), of what the session keeps of finished frames (masks as compressed bits,"
-            " their scores, and the records that hold them), and of everything else that can be"
-            " reached from the session.",
+            f" from frame {first} on, when the memory bank is full (a line through all notes): of"
+            " the process, of what the session keeps of finished frames (masks as compressed"
+            " bits, their scores, and the records that hold them), and of everything else that can"
+            " be reached from the session.",
             common.table(header, lines),
             common.machine_table(data["machine"]),
         ]
@@ -233,8 +221,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reports")
     options = parser.parse_args(argv)
-    if options.frames < 40 or options.objects < 1:
-        parser.error("--frames must be at least 40, --objects at least 1")
+    if options.frames < 100 or options.objects < 1:
+        parser.error("--frames must be at least 100, --objects at least 1")
     if options.checkpoint is not None and not options.checkpoint.is_file():
         parser.error(f"--checkpoint {options.checkpoint}: there is no such file")
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -242,7 +230,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run both sessions, write report, numbers and plot."""
+    """Run the sessions, write report, numbers and plot."""
     argv = sys.argv[1:] if argv is None else argv
     options = parse(argv)
     if options.part:
@@ -252,21 +240,19 @@ def main(argv: list[str] | None = None) -> int:
     parts = []
     for part in PARTS:
         parts.append(run_apart(part, argv))
-        _log.info("%s: %.0f B / frame", part, parts[-1]["process_bytes_per_frame"])
+        _log.info("%s: %d B at the end", part, parts[-1]["held"][-1])
     data = {
         "command": " ".join(["python -m benchmarks.video_memory", *argv]),
         "frames": options.frames,
+        "from_frame": int(SETTLED * options.frames) // EVERY * EVERY,
         "device": options.device,
-        "weights": parts[0]["weights"],
         "machine": common.machine(),
         "parts": parts,
     }
-    series = []
-    for row in parts:
-        held = [value / 2**20 for value in row["held_bytes"]]
-        series.append((row["part"], range(len(held)), held))
-        kept = [row["kept_bytes_per_frame"] * t / 2**20 for t in range(len(held))]
-        series.append((f"{row['part']}: kept masks", range(len(held)), kept))
+    most = max(parts, key=lambda row: row["kept"][-1])
+    lines = [(row["part"], row["frames"], row["held"]) for row in parts]
+    lines.append((f"kept masks of {most['part']!r}", most["frames"], most["kept"]))
+    series = [(name, frames, [size / 2**20 for size in sizes]) for name, frames, sizes in lines]
     title = f"Memory beyond the model, {options.objects} objects"
     draw_lines(options.out / "video_memory.png", series, title, "frame", "MiB")
     files = common.write_results(options.out, "video_memory", data, report(data))

@@ -8,9 +8,11 @@ beyond the model and the frames, at its peak and per frame.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,11 +35,20 @@ def forget_peak() -> None:
         pass
 
 
+def return_free_memory() -> None:
+    """Collect garbage and, with glibc, give freed memory back, so that what follows is seen."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
 class Meter:
     """Bytes held by the device on a GPU, by the process elsewhere."""
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
+        return_free_memory()
         self.base = self._now() or 0
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
@@ -93,7 +104,6 @@ def measure(
     start, model = open_stream(part, side, size, objects, frames, device, path)
     for _ in itertools.islice(start(), UNMEASURED):
         pass
-    gc.collect()
     meter = Meter(device)
     stream: Iterator[Any] = start()
     held = []
