@@ -234,6 +234,18 @@ def test_bad_calls_change_nothing(model: Sam3TrackerPredictor, call: Any, error:
     assert len(track(model, state)) == 12, "the session can still be used"
 
 
+def test_a_late_new_object_is_told_how_to_come_in(model: Sam3TrackerPredictor) -> None:
+    state = started(model)
+    track(model, state, count=2)
+    ways = "reset the session with clear_all_points_in_video, or track .* a session of its own"
+    with pytest.raises(SessionError, match=ways):
+        click(model, state, obj=99)
+    model.clear_all_points_in_video(state)
+    click(model, state, obj=99)
+    model.propagate_in_video_preflight(state)
+    assert track(model, state)[-1][1] == [99]
+
+
 @pytest.mark.parametrize("call", ["preflight", "propagate", "both"])
 def test_nothing_to_track(model: Sam3TrackerPredictor, call: str) -> None:
     state = tiny_session(model)
