@@ -71,6 +71,10 @@ class Sam3VideoBase(nn.Module):
             self._collective = collective_for(self.world_size)
         return self._collective
 
+    def back_convert(self, targets: Any) -> Any:
+        """Targets for a loss, as the trainer asks for them: unchanged, no loss reads a video's."""
+        return targets
+
     def _det_track_one_frame(
         self, inputs: FrameInputs, states: list[Any], metadata: TrackMetadata
     ) -> FrameResult:

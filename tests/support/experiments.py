@@ -38,7 +38,7 @@ def copy_of(name: str, **changes: Any) -> DictConfig:
     config = deepcopy(composed(name))
     OmegaConf.set_readonly(config, False)
     for key, value in changes.items():
-        OmegaConf.update(config, key.replace("__", "."), value)
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
     return config
 
 

@@ -25,8 +25,8 @@ def check_placeholders(config: DictConfig) -> None:
     if missing:
         listed = "; ".join(f"{key}: {wanted}" for key, wanted in missing.items())
         raise InputError(
-            f"these values of the configuration are still to be set: {listed}. Set them in the "
-            "file, or in one of your own whose defaults name it"
+            f"these values of the configuration are still to be set: {listed}. Give them on the "
+            "command line (key=value), or in a file of your own whose defaults name this one"
         )
 
 
