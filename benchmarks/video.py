@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from . import common, peer_video, video_models
-from .video_decode import measure_decoding
+from .video_decode import has_torchcodec, measure_decoding
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("tracker", "video")
@@ -114,23 +114,13 @@ def frame_table(rows: Rows) -> str:
 
 
 def memory_table(rows: Rows) -> str:
-    """Peaks beyond the model, and what the last half of the frames added."""
-    found = {(r["part"], r["objects"], r["side"]): r for r in rows}
+    """Peaks over the frames, beyond the model."""
+    found = {(r["part"], r["objects"], r["side"]): r["peak_bytes"] / 2**20 for r in rows}
     lines = []
     for part, objects in dict.fromkeys((r["part"], r["objects"]) for r in rows):
-        line: list[Any] = [part, objects]
-        for side in ("ours", "peer"):
-            row = found.get((part, objects, side))
-            line += [row["peak_bytes"] / 2**20, growth(row) / 2**10] if row else [None, None]
-        lines.append(line)
-    header = ("part", "objects", "ours peak MiB", "ours KiB / frame")
-    return common.table((*header, "peer peak MiB", "peer KiB / frame"), lines)
-
-
-def growth(row: dict[str, Any]) -> float:
-    """Bytes per frame that the second half of the frames added."""
-    held = row["held_bytes"][len(row["held_bytes"]) // 2 :]
-    return (held[-1] - held[0]) / max(1, len(held) - 1)
+        ours, theirs = (found.get((part, objects, side)) for side in ("ours", "peer"))
+        lines.append((part, objects, ours, theirs))
+    return common.table(("part", "objects", "ours peak MiB", "peer peak MiB"), lines)
 
 
 def decode_table(rows: Rows) -> str:
@@ -202,6 +192,8 @@ def main(argv: list[str] | None = None) -> int:
         notes.append(f"Peer not measured: {reason}.")
     else:
         peer_video.silence_peer()
+    if not has_torchcodec():
+        notes.append("torchcodec not measured: it is not installed.")
     wanted = [(part, objects) for part in options.parts for objects in options.objects]
     times = [measure_frames(part, objects, options) for part, objects in wanted]
     memory: Rows = []

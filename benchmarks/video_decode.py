@@ -39,13 +39,18 @@ def write_clip(folder: Path, frames: int) -> dict[str, Path]:
     return {"mp4": video, "jpg": pictures}
 
 
+def has_torchcodec() -> bool:
+    """Whether the optional decoder is installed."""
+    return importlib.util.find_spec("torchcodec") is not None
+
+
 def measure_decoding(
     folder: Path, side: int, frames: int, with_peer: bool, processor: bool
 ) -> list[dict[str, Any]]:
     """Milliseconds per frame of every loader, to squares of ``side`` pixels on the CPU."""
     paths = write_clip(folder, frames)
     loaders = {"MP4, PyAV": ("mp4", "pyav"), "JPEG folder": ("jpg", "pyav")}
-    if importlib.util.find_spec("torchcodec"):
+    if has_torchcodec():
         loaders["MP4, torchcodec"] = ("mp4", "torchcodec")
     rows = []
     for name, (kind, loader) in loaders.items():

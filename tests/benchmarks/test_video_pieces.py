@@ -79,9 +79,11 @@ def test_the_number_of_objects_is_exact():
     assert [len(s[1]) for s in video_models.our_tracker(model, pixels, 3, features)] == [3] * 2
 
 
-def test_growth_is_that_of_the_second_half():
-    assert video.growth({"held_bytes": [0, 50, 50, 60, 70]}) == 10
-    assert video.growth({"held_bytes": [5]}) == 0
+def test_tables_stand_without_a_peer():
+    rows = [{"part": "video", "objects": 4, "side": "ours", "peak_bytes": 3 * MIB}]
+    assert video.memory_table(rows).splitlines()[-1] == "| video | 4 | 3 | – |"
+    times = [{"part": "video", "objects": 4, "ours": {"median_ms": 8.0}}]
+    assert video.frame_table(times).splitlines()[-1] == "| video | 4 | 8 | – | – | 2 |"
 
 
 @pytest.mark.parametrize(
