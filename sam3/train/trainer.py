@@ -249,6 +249,7 @@ class Trainer:
 
     def run_train(self) -> bool:
         """Train to the end; False after a signal that asks to stop."""
+        self.pace.time.start()
         self._restore_random_states(within_epoch=False)
         if self._resumed and self.position.step == 0:
             self._validate_between(self.position.epoch - 1)  # it may have been interrupted

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
-from ...errors import InputError, MissingDependencyError
+from ...errors import InputError, MissingDependencyError, Sam3Error
 
 TARGET = "_target_"
 
@@ -26,7 +27,24 @@ def build(conf: Any) -> Any:
             'a training from a configuration needs Hydra: pip install "sam3-segment[train]" '
             "(or pip install hydra-core)"
         ) from error
-    return instantiate(conf, _convert_="all")
+    with own_errors():
+        return instantiate(conf, _convert_="all")
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raises this package's errors as they are, where Hydra would wrap them in its own."""
+    from hydra.errors import InstantiationException
+
+    try:
+        yield
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, Sam3Error):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from error
 
 
 def build_tree(conf: Any) -> Any:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import torch
 
+from ..loss.base import CORE_LOSS_KEY
 from ..utils.logger import PACKAGE
 from ..utils.meters import AverageMeter, DurationMeter, MemMeter, ProgressMeter
 
@@ -68,7 +69,7 @@ class EpochDisplay:
         self.data_time.update(data_time)
         self.run_time.update(elapsed)
         for name, value in losses.items():
-            if name.endswith("_loss"):
+            if name.endswith(f"_{CORE_LOSS_KEY}"):
                 self.losses.setdefault(name, AverageMeter(name, fmt=":.4f")).update(value)
         self._bar.update()
         self.done += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 from torch import nn
 
 from ...errors import InputError
-from ..loss.base import CORE_LOSS_KEY
 from ..optim.ema import WeightEMA
 from ..optim.optimizer import Optimizer
 from .forward import ForwardPass, check_finite, unwrap_ddp_if_wrapped
@@ -59,11 +59,11 @@ class OptimisationStep:
             place: tells, for messages, which step and samples these are.
 
         Returns:
-            ``<key>_<name>`` of every loss, the differentiated one as ``<key>_loss``; the mean
-            over chunks of one key.
+            ``<key>_<name>`` of every loss; the mean over chunks of one key.
 
         Raises:
-            FloatingPointError: the loss is not finite; weights are as before.
+            FloatingPointError: the loss, or the norm that ``clip`` returns, is not finite; weights
+                are as before.
         """
         chunks = self._split(batch)
         self.optim.zero_grad(set_to_none=True)
@@ -73,7 +73,7 @@ class OptimisationStep:
                 sums.setdefault(name, []).append(value)
         if where < 1:
             self.optim.step_schedulers(where, step)
-        self._update(step, where)
+        self._update(step, where, place)
         return {name: sum(values) / len(values) for name, values in sums.items()}
 
     def _accumulate(
@@ -90,16 +90,19 @@ class OptimisationStep:
                 )
             check_finite(passed, place)
             self.scaler.scale(passed.core).backward()
-        return {
-            f"{passed.key}_{'loss' if name == CORE_LOSS_KEY else name}": value
-            for name, value in passed.values.items()
-        }
+        return {f"{passed.key}_{name}": value for name, value in passed.values.items()}
 
-    def _update(self, step: int, where: float) -> None:
+    def _update(self, step: int, where: float, place: Callable[[], str]) -> None:
         model = unwrap_ddp_if_wrapped(self.model)
         if self.clip is not None:
             self.scaler.unscale_(self.optim.optimizer)
-            self.clip(model)
+            norm = self.clip(model)
+            # With mixed precision the scaler leaves such a step out.
+            if norm is not None and not self.scaler.is_enabled() and not math.isfinite(norm):
+                raise FloatingPointError(
+                    f"the gradient norm is {float(norm)} {place()}; weights and the last "
+                    "checkpoint are left as they were: lower the learning rate"
+                )
         if self.gradient_logger is not None:
             self.gradient_logger(model, step, where)
         self.scaler.step(self.optim.optimizer)

@@ -52,6 +52,10 @@ class RunTime:
         self._before = elapsed
         self._start = self._last = self._now()
 
+    def start(self) -> None:
+        """Time runs from now on; what went by since it was made does not count."""
+        self.resume(self._before)
+
     @property
     def elapsed(self) -> float:
         """Seconds so far."""

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from ...eval.protocols import Meter
-from ..loss.base import CORE_LOSS_KEY
 from .averages import RunningMeans
 from .forward import ForwardPass
 
@@ -54,10 +53,7 @@ class Validation:
     def _take(self, model: nn.Module, chunk: Mapping[str, Any], means: RunningMeans) -> None:
         passed = self.forward(model, chunk)
         means.add(
-            {
-                f"Losses/val_{passed.key}_{'loss' if name == CORE_LOSS_KEY else name}": value
-                for name, value in passed.values.items()
-            }
+            {f"Losses/val_{passed.key}_{name}": value for name, value in passed.values.items()}
         )
         for meter in self._meters_of(passed.key).values():
             meter.update(

@@ -45,6 +45,17 @@ class WarmupHoldCosine:
         return self.base_lr * warmup * (self.final + (1 - self.final) * cosine)
 
 
+@dataclass(frozen=True)
+class ConstantParamScheduler:
+    """Always ``value``."""
+
+    value: float
+
+    def __call__(self, where: float) -> float:
+        """``value``, whatever the share ``where`` of training."""
+        return self.value
+
+
 class InverseSquareRootParamScheduler:
     """Inverse square root decay with optional linear warm-up and cool-down, all in steps."""
 

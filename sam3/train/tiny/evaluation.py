@@ -17,6 +17,7 @@ from ..eval.detection_metrics import average_precision, matched_iou, presence_me
 from ..eval.matching_records import PairRecord, box_iou
 from .objective import shrink
 
+_READ = ("presence_logit_dec", "pred_logits", "pred_masks", "pred_boxes_xyxy", "semantic_seg")
 _IGNORED_SCORE = 0.02  # lower ones cannot matter to AP and cost time
 
 
@@ -39,26 +40,48 @@ class QuickEvaluation:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """The numbers of :class:`SceneScores`."""
+        scores = SceneScores()
+        for batch in self.batches:
+            scores.add(model(batch)[0][-1], Sam3Image.back_convert(batch.find_targets[0]))
+        return scores.metrics()
+
+
+class SceneScores:
+    """What a model answered about scenes, batch by batch, and the numbers that follow."""
+
+    def __init__(self) -> None:
+        self.records: list[PairRecord] = []
+        self.overlaps: list[float] = []
+        self.semantic: list[float] = []
+
+    def add(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
+        """Take the last outputs of a stage and its targets, on any device."""
+        out = {name: out[name].detach().float().cpu() for name in _READ}
+        targets = {n: v.cpu() for n, v in targets.items() if isinstance(v, Tensor)}
+        self.records += _records(out, targets)
+        present = targets["num_boxes"] > 0
+        self.overlaps.append(_query_overlap(out["pred_masks"][present] > 0))
+        self.semantic.append(_semantic_iou(out["semantic_seg"][:, 0] > 0, targets))
+
+    def extend(self, other: SceneScores) -> None:
+        """Take what another one has."""
+        self.records += other.records
+        self.overlaps += other.overlaps
+        self.semantic += other.semantic
+
+    def metrics(self) -> dict[str, float]:
         """Mask AP at IoU 0.5, IoU of matched masks (missed = 0), presence accuracy, semantic IoU
         and the mean IoU between the masks of different queries (near 1 = collapsed)."""
-        records: list[PairRecord] = []
-        overlaps: list[float] = []
-        semantic: list[float] = []
-        for batch in self.batches:
-            out = model(batch)[0][-1]
-            targets = Sam3Image.back_convert(batch.find_targets[0])
-            records += _records(out, targets)
-            present = targets["num_boxes"] > 0
-            overlaps.append(_query_overlap(out["pred_masks"][present] > 0))
-            semantic.append(_semantic_iou(out["semantic_seg"][:, 0] > 0, targets))
+        matched, presence = matched_iou(self.records), presence_metrics(self.records)
         return {
-            "mask_AP50": average_precision(records, 0.5),
-            "matched_iou": matched_iou(records)["mask_iou_missed_0"],
-            "recall_50": matched_iou(records)["recall_50"],
-            "presence_accuracy": presence_metrics(records)["presence_accuracy"],
-            "presence_majority": presence_metrics(records)["presence_majority_rate"],
-            "semantic_iou": float(np.mean(semantic)),
-            "iou_between_queries": float(np.mean(overlaps)),
+            "mask_AP50": average_precision(self.records, 0.5),
+            "matched_iou": matched["mask_iou_missed_0"],
+            "recall_50": matched["recall_50"],
+            "presence_accuracy": presence["presence_accuracy"],
+            "presence_majority": presence["presence_majority_rate"],
+            "semantic_iou": float(np.mean(self.semantic)),
+            "iou_between_queries": float(np.mean(self.overlaps)),
         }
 
 

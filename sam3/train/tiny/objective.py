@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...model.data_misc import BatchedDatapoint
+from ...model.data_misc import BatchedDatapoint, BatchedFindTarget, BatchedInferenceMetadata
 from ...model.sam3_image import Sam3Image
 from ..data.scenes.dataset import SceneBatches
 from ..loss.base import CORE_LOSS_KEY
@@ -33,6 +33,16 @@ class TinyBatch:
     cells: Tensor
     weights: Tensor
     words: Tensor
+
+    @property
+    def find_targets(self) -> list[BatchedFindTarget]:
+        """Ground truth of each stage."""
+        return self.datapoint.find_targets
+
+    @property
+    def find_metadatas(self) -> list[BatchedInferenceMetadata]:
+        """Where the questions of each stage come from."""
+        return self.datapoint.find_metadatas
 
 
 @dataclass(frozen=True)
@@ -108,13 +118,23 @@ class TinyObjective:
 
 
 class CurriculumSource:
-    """Batches of a scene folder, shrunk to the model's side: easy scenes first, then all."""
+    """Batches of a scene folder, shrunk to the model's side: easy scenes first, then all.
+
+    augment: turn pictures and change their light.
+    """
 
     def __init__(
-        self, folder: Path, recipe: TinyRecipe, *, side: int, mask_size: int, seed: int
+        self,
+        folder: Path,
+        recipe: TinyRecipe,
+        *,
+        side: int,
+        mask_size: int,
+        seed: int,
+        augment: bool = True,
     ) -> None:
         self.batches = SceneBatches(
-            folder, recipe.images, recipe.phrases, seed, mask_size=mask_size
+            folder, recipe.images, recipe.phrases, seed, mask_size=mask_size, augment=augment
         )
         self.side = side
         self.cells = mask_size // MASK_STRIDE * CELLS_PER_PATCH

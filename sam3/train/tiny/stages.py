@@ -113,10 +113,11 @@ def draw_scenes(run: TinyRun, count: int, seed: int, workers: int) -> None:
         prerender(run.scenes / name, config, workers)
 
 
-def build_model(run: TinyRun) -> Sam3Image:
-    """A fresh tiny model with the starting values of the recipe."""
+def build_model(run: TinyRun, bpe_path: str | None = None) -> Sam3Image:
+    """A fresh tiny model with the starting values of the recipe; bpe_path: its vocabulary."""
     torch.manual_seed(run.train.seed)
     model = build_sam3_image_model(
+        bpe_path=bpe_path,
         config=run.config,
         device="cpu",
         load_from_HF=False,

@@ -157,7 +157,7 @@ class SceneBatches:
             level = 0 if step < self.simple_steps else 1
         rng = np.random.default_rng((self.seed, step, 7))
         drawn = DrawnBatch([], [], [], [])
-        for position, row in enumerate(self._scene_rows(step, level)):
+        for position, row in enumerate(self.scene_rows(step, level)):
             scene = self.scenes[row]
             image, labels, boxes = scene.image, scene.labels, scene.boxes
             curve = None
@@ -172,8 +172,8 @@ class SceneBatches:
                 drawn.questions.append(Question(position, query.text, query.targets, boxes, box))
         return drawn
 
-    def _scene_rows(self, step: int, level: int) -> list[int]:
-        """Rows of this step: each epoch is a fresh permutation of the level's scenes."""
+    def scene_rows(self, step: int, level: int) -> list[int]:
+        """Rows of the folder in this step: each epoch is a fresh permutation of the level's scenes."""
         rows = self._rows[level]
         first = step * self.batch_images
         return [self._row(rows, level, first + k) for k in range(self.batch_images)]

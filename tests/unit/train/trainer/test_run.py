@@ -47,7 +47,7 @@ def test_learns_and_writes_its_statistics(tmp_path: Path) -> None:
     assert [line["Trainer/epoch"] for line in train] == list(range(6))
     assert [line["step"] for line in train] == [6, 12, 18, 24, 30, 36]
     assert [line["Trainer/epoch"] for line in val] == list(range(6))
-    assert val[-1]["Losses/val_toy_loss"] < val[0]["Losses/val_toy_loss"] / 2
+    assert val[-1]["Losses/val_toy_core_loss"] < val[0]["Losses/val_toy_core_loss"] / 2
     best = lines(tmp_path, "best")[-1]["Meters/val_toy/error/error"]
     assert best == min(line["Meters/val_toy/error/error"] for line in val)
     text = (tmp_path / "logs" / "log.txt").read_text()
@@ -265,5 +265,5 @@ def test_curves_are_written(tmp_path: Path) -> None:
     toy_trainer(tmp_path, logging={"tensorboard_writer": writer}).run()
     curves = EventAccumulator(str(tmp_path / "curves"), size_guidance={"scalars": 0}).Reload()
     names = curves.Tags()["scalars"] + curves.Tags()["tensors"]
-    for name in ("Step_Losses/train_toy_loss", "Optim/0_/lr", "Trainer/where"):
+    for name in ("Step_Losses/train_toy_core_loss", "Optim/0_/lr", "Trainer/where"):
         assert name in names
