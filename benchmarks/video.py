@@ -43,36 +43,33 @@ _log = logging.getLogger("benchmarks.video")
 
 
 def streams_of(
-    part: str, objects: int, frames: int, options: argparse.Namespace
+    part: str, objects: int, ours: Any, theirs: Any, options: argparse.Namespace
 ) -> dict[str, Iterator[Any]]:
-    """Both sides' streams of frames, at their first frame."""
-    device = torch.device(options.device)
-    config = video_models.config_of(options.size, objects)
-    ours = video_models.build_ours(config, options.checkpoint, device)
-    moving = video_models.MovingFrames(frames, config.image.vision.img_size, device)
-    pixels, state = moving.all(), ours.state_dict()
+    """Both sides' streams of frames, at their first frame; theirs: None without the peer."""
+    frames = options.frames + options.warmup
+    pixels = video_models.MovingFrames(frames, ours.image_size, options.device).all()
     found: dict[str, Iterator[Any]] = {}
     if part == "tracker":
         features = video_models.our_features(ours, pixels)
         found["ours"] = video_models.our_tracker(ours, pixels, objects, features)
-        if not options.no_peer:
-            theirs = peer_video.build_tracker_peer(config, state, device)
+        if theirs is not None:
             session = video_models.their_features(theirs, pixels)
             found["peer"] = video_models.their_tracker(session, objects)
-    else:
-        found["ours"] = video_models.our_video(ours, moving)
-        if not options.no_peer:
-            theirs = peer_video.build_video_peer(config, state, device)
-            tokens = video_models.phrase_tokens(ours)
-            found["peer"] = video_models.their_video(theirs, pixels, tokens)
+        return found
+    video_models.limit_objects(ours, theirs, objects)
+    found["ours"] = video_models.our_video(ours, pixels)
+    if theirs is not None:
+        tokens = video_models.phrase_tokens(ours)
+        found["peer"] = video_models.their_video(theirs, pixels, tokens)
     return found
 
 
 @torch.inference_mode()
-def measure_frames(part: str, objects: int, options: argparse.Namespace) -> dict[str, Any]:
+def measure_frames(
+    part: str, objects: int, ours: Any, theirs: Any, options: argparse.Namespace
+) -> dict[str, Any]:
     """Times of ``options.frames`` frames after ``options.warmup`` others, the sides in turns."""
-    total = options.frames + options.warmup
-    streams = streams_of(part, objects, total, options)
+    streams = streams_of(part, objects, ours, theirs, options)
     actions: dict[str, Callable[[], Any]] = {
         name: lambda stream=stream: next(stream) for name, stream in streams.items()
     }
@@ -82,6 +79,19 @@ def measure_frames(part: str, objects: int, options: argparse.Namespace) -> dict
     row = {"part": part, "objects": objects} | {k: common.summary(t) for k, t in times.items()}
     _log.info("%s, %d objects: %s", part, objects, {k: row[k]["median_ms"] for k in streams})
     return row
+
+
+def measure_times(options: argparse.Namespace) -> Rows:
+    """Every part at every number of objects; each model is built once."""
+    device = torch.device(options.device)
+    config = video_models.config_of(options.size, max(options.objects))
+    ours = video_models.build_ours(config, options.checkpoint, device)
+    builders = {"tracker": peer_video.build_tracker_peer, "video": peer_video.build_video_peer}
+    rows = []
+    for part in options.parts:
+        theirs = None if options.no_peer else builders[part](config, ours.state_dict(), device)
+        rows += [measure_frames(part, n, ours, theirs, options) for n in options.objects]
+    return rows
 
 
 def measure_memory(part: str, objects: int, options: argparse.Namespace) -> Rows:
@@ -194,9 +204,9 @@ def main(argv: list[str] | None = None) -> int:
         peer_video.silence_peer()
     if not has_torchcodec():
         notes.append("torchcodec not measured: it is not installed.")
-    wanted = [(part, objects) for part in options.parts for objects in options.objects]
-    times = [measure_frames(part, objects, options) for part, objects in wanted]
+    times = measure_times(options)
     memory: Rows = []
+    wanted = [(part, objects) for part in options.parts for objects in options.objects]
     for part, objects in [] if options.no_memory else wanted:
         memory += measure_memory(part, objects, options)
     side = video_models.config_of(options.size, 1).image.vision.img_size

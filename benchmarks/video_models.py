@@ -73,6 +73,15 @@ def build_ours(
     return model
 
 
+def limit_objects(ours: Any, theirs: Any, objects: int) -> None:
+    """Let both video models (theirs may be None) track so many objects from now on."""
+    keywords = {**ours.rules.keywords(), "max_num_objects": objects}
+    ours.rules = VideoRules.from_keywords(keywords)
+    if theirs is not None:
+        assert theirs.max_num_objects, "the peer has no limit of objects"
+        theirs.max_num_objects = objects
+
+
 class MovingFrames:
     """Frames [3, S, S] of a drifting pattern in [-1, 1], made anew each time they are read."""
 

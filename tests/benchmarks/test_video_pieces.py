@@ -69,8 +69,9 @@ def test_frames_are_pixels_that_move(frames):
 
 @torch.inference_mode()
 def test_the_number_of_objects_is_exact():
-    config = video_models.config_of("tiny", 3)
+    config = video_models.config_of("tiny", 5)
     model = video_models.build_ours(config, None, CPU)
+    video_models.limit_objects(model, None, 3)
     frames = video_models.MovingFrames(2, config.image.vision.img_size)
     for _, outputs in video_models.our_video(model, frames):
         assert outputs["frame_stats"]["num_obj_tracked"] == 3
