@@ -82,3 +82,4 @@ def test_two_frames(model):
         assert_strided(arrays, f"state0.f{t}.obj_ptr", pointer, (1, 1), POINTER)
         score = held["object_score_logits"].numpy()
         assert_strided(arrays, f"state0.f{t}.score", score, (1, 1), POINTER)
+    arrays.assert_all_read()

@@ -93,3 +93,4 @@ def test_flow(model):
     propagate("fetch", 0)
     assert actions(state) == expected["actions"]
     assert_metadata(state["tracker_metadata"], expected["meta_end"])
+    arrays.assert_all_read()
