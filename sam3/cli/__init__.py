@@ -1,4 +1,4 @@
-"""The command line: ``python -m sam3 segment``, ``track`` and ``info``.
+"""The command line: ``python -m sam3 segment``, ``track``, ``finetune`` and ``info``.
 
 ``options``   arguments of segment, checked        ``sources``   which pictures, output names
 ``segment``   the run over all pictures            ``pictures``  reading any kind of picture
@@ -10,6 +10,8 @@
 ``track``          the run over one video          ``track_session``  prompts, order of frames
 ``track_journal``  finished frames on the disk     ``track_outputs``  label maps, the record
 ``track_overlay``  drawing on the video            ``video_writer``   MP4
+
+``finetune_options``  arguments of finetune        ``finetune``       the run
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import InputError
-from . import exit_codes, info, options, track_options
+from . import exit_codes, finetune_options, info, options, track_options
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +53,23 @@ def build_parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argumen
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     track_options.add_arguments(track)
+    teach = commands.add_parser(
+        "finetune",
+        help="teach a model your own categories",
+        description="Train a checkpoint further on labelled pictures (COCO) and write a new one.",
+        epilog=finetune_options.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finetune_options.add_arguments(teach)
     about = commands.add_parser(
         "info", help="tell what a checkpoint file is", description=info.DESCRIPTION
     )
     info.add_arguments(about)
-    for command in (segment, track, about):
+    for command in (segment, track, teach, about):
         group = command.add_mutually_exclusive_group()
         group.add_argument("-v", "--verbose", action="store_true", help="more messages")
         group.add_argument("-q", "--quiet", action="store_true", help="errors only")
-    return parser, {"segment": segment, "track": track, "info": about}
+    return parser, {"segment": segment, "track": track, "finetune": teach, "info": about}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -96,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "info":
             return info.run(arguments)
+        if arguments.command == "finetune":
+            from . import finetune
+
+            return finetune.run(arguments)
         if arguments.command == "track":
             from . import track
 
