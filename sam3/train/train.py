@@ -22,6 +22,7 @@ from ..errors import InputError, Sam3Error
 from .launch.cluster import SubmititRunner, pick_port, submit, write_config
 from .launch.processes import run_trainer, single_node_runner, single_proc_run
 from .utils.config_names import compose_config
+from .utils.placeholders import check_placeholders
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def prepare(options: argparse.Namespace) -> DictConfig:
     """The configuration of a run, with the options in place and its folder named.
 
-    Raises InputError for a configuration without launcher or submitit.
+    Raises InputError for a configuration without launcher or submitit, or with paths to be set.
     """
     from omegaconf import OmegaConf
 
@@ -73,6 +74,7 @@ def prepare(options: argparse.Namespace) -> DictConfig:
     for key, value in chosen.items():
         if value is not None:
             OmegaConf.update(cfg, key, value, force_add=True)
+    check_placeholders(cfg)
     return cfg
 
 
