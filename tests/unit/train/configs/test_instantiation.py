@@ -17,6 +17,7 @@ pytest.importorskip("pycocotools", reason="pycocotools is not installed")
 from omegaconf import OmegaConf  # noqa: E402
 
 from sam3.config import presets  # noqa: E402
+from sam3.model_builder import assemble_image_model  # noqa: E402
 from sam3.train.matcher import BinaryHungarianMatcherV2  # noqa: E402
 from sam3.train.optim.optimizer import construct_optimizer  # noqa: E402
 from tests.support.experiment_facts import (  # noqa: E402
@@ -167,12 +168,31 @@ def test_rates_and_decay(name: str, folder: Path) -> None:
     assert {k: found[k] for k in expected} == {k: pytest.approx(v) for k, v in expected.items()}
 
 
-def test_the_described_prompt_encoder_is_the_built_one(folder: Path) -> None:
+@pytest.fixture(scope="module")
+def released() -> torch.nn.Module:
+    """The released-size model without its values."""
+    with torch.device("meta"):
+        return assemble_image_model(presets.SAM3_IMAGE, enable_segmentation=False)
+
+
+def test_groups_of_the_released_model(released: torch.nn.Module, folder: Path) -> None:
+    conf = plain(with_data(FINE_TUNING, folder).trainer.optim)
+    optimizer = construct_optimizer(
+        released, conf["optimizer"], conf["options"], conf["param_group_modifiers"]
+    )
+    groups = optimizer.optimizer.param_groups
+    # With and without decay: the rest, the text, the neck, every block and what stands before them;
+    # positions have a rate of their own.
+    assert len(groups) == 2 * (3 + presets.SAM3_IMAGE.vision.depth + 1) + 1
+    held = sum(parameter.numel() for group in groups for parameter in group["params"])
+    assert held == sum(parameter.numel() for parameter in released.parameters()) > 800e6
+
+
+def test_the_described_prompt_encoder_is_the_built_one(
+    released: torch.nn.Module, folder: Path
+) -> None:
     node = plain(with_data(ODINW_TRAIN, folder).scratch)
     described = make(node["input_geometry_encoder"])
-    with torch.device("meta"):
-        from sam3.model_builder import assemble_image_model
-
-        built = assemble_image_model(presets.SAM3_IMAGE).geometry_encoder
+    built = released.geometry_encoder
     shapes = {name: p.shape for name, p in built.state_dict().items()}
     assert {name: p.shape for name, p in described.state_dict().items()} == shapes
