@@ -51,7 +51,7 @@ from .loop.environment import (
     set_environment,
     set_switches,
 )
-from .loop.forward import ForwardPass, unwrap_ddp_if_wrapped
+from .loop.forward import ForwardPass, ModelWithLoss, unwrap_ddp_if_wrapped
 from .loop.loading import NEEDED, TRAIN, VAL, EpochBatches, build_data, describe_samples
 from .loop.optimisation import OptimisationStep
 from .loop.pace import Pace
@@ -197,12 +197,12 @@ class Trainer:
             print_model_summary(parts.model)
         if parts.optim is None:
             return
-        model = share_gradients(parts.model, self.distributed_conf, self.device, self.ranks)
+        model = ModelWithLoss(parts.model, self.forward)
+        model = share_gradients(model, self.distributed_conf, self.device, self.ranks)
         if parts.ema is not None and not self._resumed:
             parts.ema.restart()  # all processes now have the weights of process 0
         self.step = OptimisationStep(
             model,
-            self.forward,
             parts.optim,
             parts.scaler,
             chunks=chunks,

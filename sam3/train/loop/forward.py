@@ -65,8 +65,8 @@ class ForwardPass:
             loss = self._loss_of(key)
             if loss is None:
                 return Passed(key, data, stages, None, {})
-            convert = unwrap_ddp_if_wrapped(model).back_convert
-            losses: dict[str, Tensor] = loss(stages, [convert(t) for t in data.find_targets])
+            targets = [model.back_convert(target) for target in data.find_targets]
+            losses: dict[str, Tensor] = loss(stages, targets)
         values = torch.stack([v.detach().float().reshape(()) for v in _together(losses)]).tolist()
         return Passed(
             key, data, stages, losses[CORE_LOSS_KEY], dict(zip(losses, values, strict=True))
@@ -78,6 +78,23 @@ class ForwardPass:
         if key == ALL and len(self.losses):
             raise InputError(f"batches with the key {ALL!r} need a loss of that key: loss.{ALL}")
         return self.losses[DEFAULT] if DEFAULT in self.losses else None
+
+
+class ModelWithLoss(nn.Module):
+    """A model and its forward pass in one module, which ``DistributedDataParallel`` can wrap.
+
+    It must see the loss to know which parameters a step uses: it cannot look into the outputs of
+    every model.
+    """
+
+    def __init__(self, model: nn.Module, forward_pass: ForwardPass) -> None:
+        super().__init__()
+        self.model = model
+        self._pass = forward_pass
+
+    def forward(self, batch: Mapping[str, Any]) -> Passed:
+        """Run ``{key: batch}``."""
+        return self._pass(self.model, batch)
 
 
 def _together(losses: Mapping[str, Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import nn
 from ...errors import InputError
 from ..optim.ema import WeightEMA
 from ..optim.optimizer import Optimizer
-from .forward import ForwardPass, check_finite, unwrap_ddp_if_wrapped
+from .forward import check_finite, unwrap_ddp_if_wrapped
 
 LossValues = dict[str, float]
 
@@ -24,7 +24,7 @@ class OptimisationStep:
     Gradients of the chunks are summed; losses divide by what they count, not by the chunks.
 
     Args:
-        model: perhaps in ``DistributedDataParallel``.
+        model: a ``ModelWithLoss``, perhaps in ``DistributedDataParallel``.
         clip: called with the model before the update, after gradients have their true scale.
         gradient_logger: called with the model, the step and ``where`` before the update.
         chunks: how many batches a step takes.
@@ -33,7 +33,6 @@ class OptimisationStep:
     def __init__(
         self,
         model: nn.Module,
-        forward: ForwardPass,
         optim: Optimizer,
         scaler: torch.amp.GradScaler,
         *,
@@ -43,7 +42,6 @@ class OptimisationStep:
         ema: WeightEMA | None = None,
     ) -> None:
         self.model = model
-        self.forward = forward
         self.optim = optim
         self.scaler = scaler
         self.chunks = chunks
@@ -82,7 +80,7 @@ class OptimisationStep:
         """Add the gradient of a chunk; processes exchange gradients at the last one only."""
         wait = not last and isinstance(self.model, nn.parallel.DistributedDataParallel)
         with self.model.no_sync() if wait else nullcontext():
-            passed = self.forward(self.model, chunk)
+            passed = self.model(chunk)
             if passed.core is None:
                 raise InputError(
                     f"there is no loss for batches with the key {passed.key!r}: give "
@@ -93,7 +91,7 @@ class OptimisationStep:
         return {f"{passed.key}_{name}": value for name, value in passed.values.items()}
 
     def _update(self, step: int, where: float, place: Callable[[], str]) -> None:
-        model = unwrap_ddp_if_wrapped(self.model)
+        model = unwrap_ddp_if_wrapped(self.model).model
         if self.clip is not None:
             self.scaler.unscale_(self.optim.optimizer)
             norm = self.clip(model)

@@ -173,7 +173,7 @@ class SceneBatches:
         return drawn
 
     def scene_rows(self, step: int, level: int) -> list[int]:
-        """Rows of the folder in this step: each epoch is a fresh permutation of the level's scenes."""
+        """Rows of the folder in this step; an epoch is a fresh permutation of the level."""
         rows = self._rows[level]
         first = step * self.batch_images
         return [self._row(rows, level, first + k) for k in range(self.batch_images)]
