@@ -68,7 +68,7 @@ class SceneReplay:
             boxes = _boxes_of(labels, len(attributes) + count)
             new = tuple(range(len(attributes), len(boxes)))
             queries = [Query(phrase, new, "full")]
-            queries += [q for q in self._queries(attributes, rng) if _speaks_of_shapes(q)]
+            queries += [q for q in self._queries(attributes, rng) if _names_colour_and_shape(q)]
         else:
             queries = self._queries(attributes, rng)
             if rng.random() < self.ask:
@@ -119,10 +119,10 @@ class SceneReplay:
         )
 
 
-def _speaks_of_shapes(query: Query) -> bool:
-    """Whether a pasted object cannot be meant: the query names a shape that the scenes know."""
+def _names_colour_and_shape(query: Query) -> bool:
+    """Whether a pasted object cannot be meant, be it new in its colour or in its shape."""
     concept = parse(query.text)
-    return concept is not None and concept.shape is not None
+    return concept is not None and concept.colour is not None and concept.shape is not None
 
 
 def _boxes_of(labels: np.ndarray, count: int) -> np.ndarray:

@@ -57,12 +57,17 @@ def mini() -> Callable[[], Sam3Image]:
     return build
 
 
+def write_checkpoint(folder: Path, model: Sam3Image) -> Path:
+    """A file in the published layout: the image model and a tensor of the tracker."""
+    state = {f"detector.{name}": tensor for name, tensor in model.state_dict().items()}
+    state["tracker.maskmem_tpos_enc"] = torch.arange(4.0).reshape(4, 1)
+    return save_checkpoint(state, folder / "mini.safetensors", config=MINI.to_dict())
+
+
 @pytest.fixture
 def checkpoint(tmp_path: Path, mini: Callable[[], Sam3Image]) -> Path:
-    """A file in the published layout: the image model and a tensor of the tracker."""
-    state = {f"detector.{name}": tensor for name, tensor in mini().state_dict().items()}
-    state["tracker.maskmem_tpos_enc"] = torch.arange(4.0).reshape(4, 1)
-    return save_checkpoint(state, tmp_path / "mini.safetensors", config=MINI.to_dict())
+    """The small model's file."""
+    return write_checkpoint(tmp_path, mini())
 
 
 def write_split(

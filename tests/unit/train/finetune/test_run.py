@@ -18,13 +18,14 @@ from sam3.model.sam3_image_processor import Sam3Processor
 from sam3.model_builder import build_sam3_image_model
 from sam3.train.data.pictures import read_picture
 from sam3.train.finetune.recipe import FinetuneRecipe
-from sam3.train.finetune.run import finetune
+from sam3.train.finetune.run import FinetuneResult, finetune
 from sam3.train.finetune.settings import DataSettings, FinetuneSettings
 from sam3.train.loop.step_trainer import StepTrainer
 
-from .conftest import MINI, write_split
+from .conftest import MINI, write_checkpoint, write_split
 
 Settings = Callable[..., FinetuneSettings]
+Trained = tuple[FinetuneSettings, FinetuneResult]
 
 
 @pytest.fixture
@@ -46,9 +47,24 @@ def short(recipe: FinetuneRecipe) -> FinetuneRecipe:
     return replace(recipe.with_length(steps=2), warmup=0, cooldown=0, lr=1e-3)
 
 
-def test_the_result_is_the_checkpoint_with_a_trained_image_model(settings: Settings) -> None:
-    result = finetune(settings(), short)
-    before, after = (load_file(p) for p in (settings().checkpoint, result.model))
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, mini: Callable[[], Sam3Image]) -> Trained:
+    """One short run that several tests look at."""
+    folder = tmp_path_factory.mktemp("trained")
+    for split in ("train", "valid"):
+        write_split(folder / "export" / split)
+    settings = FinetuneSettings(
+        checkpoint=write_checkpoint(folder, mini()),
+        output=folder / "out",
+        data=DataSettings(data=folder / "export"),
+        device="cpu",
+    )
+    return settings, finetune(settings, short)
+
+
+def test_the_result_is_the_checkpoint_with_a_trained_image_model(trained: Trained) -> None:
+    settings, result = trained
+    before, after = load_file(settings.checkpoint), load_file(result.model)
     assert before.keys() == after.keys()
     assert {name: t.dtype for name, t in before.items()} == {n: t.dtype for n, t in after.items()}
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -57,26 +73,32 @@ def test_the_result_is_the_checkpoint_with_a_trained_image_model(settings: Setti
     assert read_checkpoint(result.model).config == MINI.to_dict()
 
 
-def test_the_result_loads_strictly_and_processes_a_picture(settings: Settings) -> None:
-    made = settings()
-    result = finetune(made, short)
+def test_the_result_loads_strictly_and_processes_a_picture(trained: Trained) -> None:
+    settings, result = trained
     model = build_sam3_image_model(checkpoint_path=result.model, device="cpu")
     processor = Sam3Processor(model, device="cpu", confidence_threshold=0.0)
-    state = processor.set_image(read_picture(made.data.data / "valid", "p0.png"))
+    state = processor.set_image(read_picture(settings.data.data / "valid", "p0.png"))
     state = processor.set_text_prompt("thing 0", state)
     assert state["masks"].shape[-2:] == (30, 40)
 
 
-def test_the_report_tells_what_was_measured(settings: Settings) -> None:
-    made = settings()
-    result = finetune(made, short)
-    report = json.loads((made.output / "report.json").read_text())
+def test_the_report_tells_what_was_measured(trained: Trained) -> None:
+    settings, result = trained
+    report = json.loads((settings.output / "report.json").read_text())
     assert report["before"] == pytest.approx(result.before)
     assert report["after"] == pytest.approx(result.after)
     assert {"bbox_AP", "segm_AP_50"} <= result.after.keys()
     assert report["phrases"] == ["thing 0", "thing 1"] and report["steps"] == 2
-    page = (made.output / "report.md").read_text()
+    page = (settings.output / "report.md").read_text()
     assert "mask AP@50" in page and "valid/_annotations.coco.json" in page
+
+
+def test_folders_in_use_and_other_plans_are_refused(trained: Trained) -> None:
+    settings, _ = trained
+    with pytest.raises(InputError, match="--resume"):
+        finetune(settings, short)
+    with pytest.raises(InputError, match="another recipe"):
+        finetune(replace(settings, resume=True), lambda recipe: replace(short(recipe), lr=1.0))
 
 
 def test_boxes_alone_leave_the_mask_head_as_it_was(settings: Settings, export: Path) -> None:
@@ -114,18 +136,11 @@ def test_a_stopped_run_ends_with_the_same_weights(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_folders_in_use_and_other_plans_are_refused(settings: Settings) -> None:
-    finetune(settings(), short)
-    with pytest.raises(InputError, match="--resume"):
-        finetune(settings(), short)
-    with pytest.raises(InputError, match="another recipe"):
-        finetune(settings(resume=True), lambda recipe: replace(short(recipe), lr=1.0))
-
-
-def test_frozen_parts_do_not_change(settings: Settings) -> None:
-    made = settings()
+def test_frozen_parts_do_not_change_and_weights_stay_whole(settings: Settings) -> None:
+    made = settings(precision="bf16")
     frozen = ("trunk", "text", "masks")
     result = finetune(made, lambda recipe: replace(short(recipe), frozen=frozen))
+    assert all(t.dtype == torch.float32 for t in load_file(result.model).values())
     before, after = load_file(made.checkpoint), load_file(result.model)
     for name in before:
         still = (".trunk.", ".language_backbone.", "segmentation_head.")
@@ -142,11 +157,6 @@ def test_adapters_are_merged_into_the_file(settings: Settings) -> None:
     name = "detector.backbone.vision_backbone.trunk.blocks.0.attn.qkv.weight"
     assert not torch.equal(before[name], after[name])
     build_sam3_image_model(checkpoint_path=result.model, device="cpu")
-
-
-def test_half_precision_keeps_weights_whole(settings: Settings) -> None:
-    result = finetune(settings(precision="bf16"), short)
-    assert all(t.dtype == torch.float32 for t in load_file(result.model).values())
 
 
 def test_a_hugging_face_file_stays_one_that_transformers_loads(
