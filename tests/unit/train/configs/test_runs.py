@@ -39,7 +39,6 @@ def trainer_of(name: str, folder: Path, **changes: Any) -> Any:
         scratch__num_val_workers=0,
         trainer__accelerator="cpu",
         trainer__distributed__backend="gloo",
-        trainer__optim__amp__enabled=False,
         trainer__model__load_from_HF=False,
         trainer__model__device="cpu",
         **changes,
