@@ -65,7 +65,8 @@ class ForwardPass:
             loss = self._loss_of(key)
             if loss is None:
                 return Passed(key, data, stages, None, {})
-            targets = [model.back_convert(target) for target in data.find_targets]
+            found = getattr(data, "find_targets", None) or ()
+            targets = [model.back_convert(target) for target in found]
             losses: dict[str, Tensor] = loss(stages, targets)
         values = torch.stack([v.detach().float().reshape(()) for v in _together(losses)]).tolist()
         return Passed(

@@ -51,10 +51,17 @@ class AttributeBatches:
 
     def batch(self, number: int, progress: float) -> AttributeBatch:
         """Batch ``number``; ``progress`` makes no difference."""
-        rng = np.random.default_rng((self.seed, number, 13))
-        rows = rng.integers(len(self.scenes), size=self.images)
-        drawn = zip(*(self._draw(int(row), rng) for row in rows), strict=True)
+        rng, rows = self._begin(number)
+        drawn = zip(*(self._draw(row, rng) for row in rows), strict=True)
         return AttributeBatch(*(torch.from_numpy(np.stack(arrays)) for arrays in drawn))
+
+    def rows(self, number: int) -> list[int]:
+        """Rows of the folder in batch ``number``."""
+        return self._begin(number)[1]
+
+    def _begin(self, number: int) -> tuple[np.random.Generator, list[int]]:
+        rng = np.random.default_rng((self.seed, number, 13))
+        return rng, rng.integers(len(self.scenes), size=self.images).tolist()
 
     def _draw(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         scene = self.scenes[row]

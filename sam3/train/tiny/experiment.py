@@ -14,12 +14,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...config import presets
+from ...errors import InputError
 from ...eval.collect import current_collective
 from ...model.sam3_image import Sam3Image
 from ...model_builder import build_sam3_image_model
 from ...perflib.distributed import Collective
+from ..loop.checkpoints import CheckpointStore
 from ..loop.conf import read_conf
 from ..loop.config import TrainConfig
+from ..utils.checkpoint_utils import load_model_state
+from .attributes import AttributeBatch, attribute_loss
 from .evaluation import SceneScores
 from .objective import SupervisedModel, TinyBatch, TinyObjective, TinyOutputs
 from .recipe import TinyRecipe, make_loss
@@ -38,7 +42,8 @@ class TinyExperiment(SupervisedModel):
     """A tiny model with the heads of the recipe, from scratch or from trained weights.
 
     Args:
-        start: a checkpoint of the tiny model, or None.
+        start: weights of the tiny model, or the ``checkpoint.pt`` of a run of a tiny experiment,
+            which has the heads, too, and averaged weights; None = from scratch.
         seed: of the first weights.
         bpe_path: the text encoder's vocabulary, None = the bundled one.
     """
@@ -52,14 +57,58 @@ class TinyExperiment(SupervisedModel):
             out=Path(), scenes=Path(), train=TrainConfig(steps=1, seed=seed), recipe=TinyRecipe()
         )
         model = build_model(run, bpe_path)
-        if start is not None:
+        super().__init__(model)
+        if start is not None and Path(start).suffix == ".pt":
+            self._go_on_from(Path(start))
+        elif start is not None:
             trained = build_sam3_image_model(checkpoint_path=start, device="cpu")
             model.load_state_dict(trained.state_dict())
-        super().__init__(model)
+
+    def _go_on_from(self, path: Path) -> None:
+        """Take the weights of a run, averaged where they are."""
+        state = CheckpointStore(path.parent, latest=path.name, previous=path.name).load()
+        if state is None:
+            raise InputError(f"there is no checkpoint {path} to start from")
+        average = (state.get("ema") or {}).get("average") or {}
+        load_model_state(self, {**state["model"], **average}, (), str(path))
 
     def forward(self, batch: TinyBatch) -> TinyPass:  # type: ignore[override]
         """One pass of the whole model over the batch."""
         return TinyPass(super().forward(batch), batch)
+
+
+@dataclass(frozen=True)
+class TrunkPass:
+    """What the trunk's classifier said about a batch, together with the batch."""
+
+    outputs: tuple[Tensor, ...]
+    batch: AttributeBatch
+
+
+class TrunkExperiment(TinyExperiment):
+    """A tiny model whose trunk alone trains, to name colours, shapes and patterns."""
+
+    def __init__(
+        self, start: str | None = None, seed: int = 0, bpe_path: str | None = None
+    ) -> None:
+        super().__init__(start, seed, bpe_path)
+        self.requires_grad_(False)
+        for part in (self.model.backbone.vision_backbone.trunk, self.cell_head):
+            part.requires_grad_(True)
+
+    def forward(self, batch: AttributeBatch) -> TrunkPass:  # type: ignore[override]
+        """One pass of the trunk over the pictures."""
+        features = self.model.backbone.vision_backbone.trunk(batch.images)[-1]
+        self._seen.clear()
+        return TrunkPass(self.cell_head(features), batch)
+
+
+class TrunkLoss(nn.Module):
+    """:func:`attribute_loss` as a loss of the trainer."""
+
+    def forward(self, passed: TrunkPass, targets: Sequence[Any]) -> dict[str, Tensor]:
+        """Named scalar losses and accuracies."""
+        return attribute_loss(passed.outputs, passed.batch)
 
 
 class TinyLoss(nn.Module):

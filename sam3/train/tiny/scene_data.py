@@ -10,11 +10,12 @@ from torch.utils.data import Dataset
 from ...config import Sam3ImageConfig, presets
 from ...eval.collect import current_collective
 from ..data.scenes.prerender import PrerenderConfig, prerender
-from .objective import MASK_STRIDE, CurriculumSource, TinyBatch
+from .attributes import AttributeBatches
+from .objective import MASK_STRIDE, CurriculumSource
 from .recipe import TinyRecipe
 
 
-class SceneExamples(Dataset[TinyBatch]):
+class SceneExamples(Dataset[Any]):
     """``size`` batches an epoch; batch ``index`` depends on (seed, epoch, index) alone.
 
     Args:
@@ -50,7 +51,7 @@ class SceneExamples(Dataset[TinyBatch]):
         self.augment = augment
         self.config = config
         self.epoch = 0
-        self._source: CurriculumSource | None = None
+        self._source: Any = None
         drawn = PrerenderConfig(scenes=scenes, resolution=config.vision.img_size, seed=scene_seed)
         processes = current_collective()
         if processes.rank == 0:
@@ -65,8 +66,8 @@ class SceneExamples(Dataset[TinyBatch]):
         """Go to another epoch."""
         self.epoch = epoch
 
-    def __getitem__(self, index: int) -> TinyBatch:
-        """Batch ``index`` of the epoch."""
+    def __getitem__(self, index: int) -> Any:
+        """Batch ``index`` of the epoch, a ``TinyBatch``."""
         return self.source.batch(self._number(index), progress=1.0)
 
     def image_ids(self, index: int) -> list[int]:
@@ -74,18 +75,21 @@ class SceneExamples(Dataset[TinyBatch]):
         return self.source.batches.scene_rows(self._number(index), level=1)
 
     @property
-    def source(self) -> CurriculumSource:
+    def source(self) -> Any:
         """The open folder; every process opens its own."""
         if self._source is None:
-            self._source = CurriculumSource(
-                self.folder,
-                self.recipe,
-                side=self.config.vision.img_size,
-                mask_size=self.config.vision.grid * MASK_STRIDE,
-                seed=self.seed,
-                augment=self.augment,
-            )
+            self._source = self._open()
         return self._source
+
+    def _open(self) -> Any:
+        return CurriculumSource(
+            self.folder,
+            self.recipe,
+            side=self.config.vision.img_size,
+            mask_size=self.config.vision.grid * MASK_STRIDE,
+            seed=self.seed,
+            augment=self.augment,
+        )
 
     def _number(self, index: int) -> int:
         return self.epoch * self.size + index
@@ -94,12 +98,28 @@ class SceneExamples(Dataset[TinyBatch]):
         return {**self.__dict__, "_source": None}  # memory maps would be copied
 
 
+class TrunkExamples(SceneExamples):
+    """The same for the trunk alone: a sample is an ``AttributeBatch``; there are no questions."""
+
+    def __init__(self, folder: str, size: int, *, images: int, **options: Any) -> None:
+        super().__init__(folder, size, images=images, phrases=1, **options)
+
+    def image_ids(self, index: int) -> list[int]:
+        """Rows, in the scene folder, of the pictures of batch ``index``."""
+        return self.source.rows(self._number(index))
+
+    def _open(self) -> AttributeBatches:
+        return AttributeBatches(
+            self.folder, self.recipe.images, grid=self.config.vision.grid, seed=self.seed
+        )
+
+
 class TheOnly:
     """Collates the one sample of a batch, which is a batch: ``{key: sample}``."""
 
     def __init__(self, key: str) -> None:
         self.key = key
 
-    def __call__(self, samples: list[TinyBatch]) -> dict[str, TinyBatch]:
+    def __call__(self, samples: list[Any]) -> dict[str, Any]:
         (batch,) = samples
         return {self.key: batch}
