@@ -79,7 +79,7 @@ def prepare(options: argparse.Namespace) -> DictConfig:
 
 
 def config_title(name: str) -> str:
-    """What a run of a configuration is called: its name without folder of all, or its file's."""
+    """What a run of a configuration is called: its name below ``configs/``, or that of its file."""
     own = Path(name)
     if own.is_file():
         return own.stem
@@ -87,9 +87,14 @@ def config_title(name: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line entry; exit code 0 = done, or handed to the cluster, 2 = error."""
+    """Command line entry.
+
+    Exit code 0 = done, or handed to the cluster, 3 = stopped early (the same command goes on),
+    2 = error.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     options = parser().parse_intermixed_args(arguments)
+    complete = True
     try:
         cfg = prepare(options)
         log_dir = Path(cfg.launcher.experiment_log_dir)
@@ -99,15 +104,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for job in submit(cfg, log_dir, config_title(options.config)):
                 sys.stdout.write(f"{job.job_id}\n")
         elif "RANK" in os.environ and "WORLD_SIZE" in os.environ:  # torchrun's work
-            run_trainer(cfg)
+            complete = run_trainer(cfg)
         else:
             cfg.launcher.num_nodes = 1
-            single_node_runner(cfg, pick_port(cfg))
+            complete = single_node_runner(cfg, pick_port(cfg))
     except (Sam3Error, FloatingPointError) as error:
         logging.basicConfig(level=logging.INFO)
         _log.error("%s", error)
         return 2
-    return 0
+    return 0 if complete else 3
 
 
 if __name__ == "__main__":

@@ -197,8 +197,8 @@ class Trainer:
             print_model_summary(parts.model)
         if parts.optim is None:
             return
-        model = ModelWithLoss(parts.model, self.forward)
-        model = share_gradients(model, self.distributed_conf, self.device, self.ranks)
+        whole = ModelWithLoss(parts.model, self.forward)
+        model = share_gradients(whole, self.distributed_conf, self.device, self.ranks)
         if parts.ema is not None and not self._resumed:
             parts.ema.restart()  # all processes now have the weights of process 0
         self.step = OptimisationStep(

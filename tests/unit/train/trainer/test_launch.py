@@ -164,3 +164,11 @@ def test_what_a_job_asks_for(config: str) -> None:
 def test_ports_are_distinct_and_in_range(config: str) -> None:
     cfg = prepare(parser().parse_args(["-c", config, "submitit.port_range=[5,7]"]))
     assert sorted(distinct_ports(cfg, 3)) == [5, 6, 7]
+
+
+def test_a_stopped_run_says_so(config: str) -> None:
+    stop = "+trainer.optim.gradient_logger._target_=tests.support.toy_training.StopNow"
+    command = ["-c", config, "--use-cluster", "0"]
+    assert main([*command, stop]) == 3
+    assert main(command) == 0
+    assert steps(Path("sam3_logs/toy")) == [6, 12]
