@@ -70,7 +70,6 @@ class Composer:
         return max(6.0, share * shrink * short)
 
     def _try_place(self, attributes: tuple[int, int, int], radius: float) -> bool:
-        rng = self.rng
         colour, shape, pattern = attributes
         rings = self._turned_outline(shape, radius)
         low, high = rings[0].min(0), rings[0].max(0)
@@ -82,8 +81,7 @@ class Composer:
         window = (slice(corner[1], stop[1]), slice(corner[0], stop[0]))
         size = (int(stop[1] - corner[1]), int(stop[0] - corner[0]))
         rings = [ring + (centre - corner) for ring in rings]
-        plain = self.plain or self.level == 0
-        patch = draw_patch(colour, pattern, rings, size, radius, rng, plain)
+        patch = self.draw(colour, pattern, rings, size, radius)
         inside = patch.alpha >= 0.5
         if not self._fits(inside, window) or not self._stands_out(patch, inside, window):
             return False
@@ -99,6 +97,13 @@ class Composer:
             angle = math.pi / 4
         stretch = 1.0 if rng.random() < 0.6 else math.exp(rng.uniform(-0.16, 0.16))
         return place(self.outline(shape), radius, angle, stretch)
+
+    def draw(
+        self, colour: int, pattern: int, rings: Rings, size: tuple[int, int], radius: float
+    ) -> Patch:
+        """An object on a patch of its own; other vocabularies override it."""
+        plain = self.plain or self.level == 0
+        return draw_patch(colour, pattern, rings, size, radius, self.rng, plain)
 
     def outline(self, shape: int) -> Rings:
         """Polygons of a shape in the unit circle, by its index; other vocabularies override it."""

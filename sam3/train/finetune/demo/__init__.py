@@ -1,1 +1,1 @@
-"""A fine-tuning that anyone can repeat: teach the bundled model a shape it has never seen."""
+"""A fine-tuning that anyone can repeat: teach the bundled model a colour it has never seen."""
