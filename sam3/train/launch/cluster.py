@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import sys
 import traceback
 from collections.abc import Sequence
 from copy import deepcopy
@@ -32,9 +31,6 @@ class SubmititRunner:
         """Take the place that the cluster gives this task, and train."""
         import submitit
 
-        for entry in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
-            if entry:
-                sys.path.insert(0, entry)
         place = submitit.JobEnvironment()
         os.environ["MASTER_ADDR"] = place.hostnames[0]
         os.environ["MASTER_PORT"] = str(self.port)
