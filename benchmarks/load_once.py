@@ -24,7 +24,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resident_bytes(field: str) -> int | None:
-    """``VmRSS`` (now) or ``VmHWM`` (peak) of this process; None where the system does not say."""
+    """``VmRSS`` (now), ``VmHWM`` (peak) ... of this process; None where the system does not say."""
     try:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith(field + ":"):

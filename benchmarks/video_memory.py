@@ -1,6 +1,6 @@
-"""Is memory flat? A long video through the small video model, memory after every frame, a plot.
+"""Is memory flat? A long video through the small video model, memory noted on the way, a plot.
 
-    python -m benchmarks.video_memory                  # 2,000 frames, half an hour on one core
+    python -m benchmarks.video_memory      # 2,000 frames, 15 minutes of processor time
     python -m benchmarks.video_memory --device cuda
 
 Three sessions, each in a fresh process: the tracker alone, from a click on each object; the video
@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ SETTLED = 0.2
 EVERY = 10
 """Frames from one note to the next."""
 BUNDLED = "sam3-tiny"
-_log = logging.getLogger("benchmarks.video_memory")
 
 
 class ShapeFrames:
@@ -103,7 +102,7 @@ def tracker_session(model: Any, frames: ShapeFrames, objects: int) -> tuple[Any,
     tracker.backbone = model.detector.backbone
     state = tracker.init_state(frames.side, frames.side, len(frames))
     state.images = frames
-    for obj_id, centre in enumerate(frames.centres(0)[:objects]):
+    for obj_id, centre in enumerate(frames.centres(0).tolist()[:objects]):
         tracker.add_new_points_or_box(state, 0, obj_id, points=[centre], labels=[1])
     stream = tracker.propagate_in_video(
         state, 0, None, False, tqdm_disable=True, propagate_preflight=True
@@ -196,11 +195,11 @@ def report(data: dict[str, Any]) -> str:
             f"# Memory over {data['frames']} frames, small video model, {data['device']}",
             f"`{data['command']}`",
             "![memory over frames](video_memory.png)",
-            "Memory is that of the process (or of the device) beyond the model. The growth is that"
-            f" from frame {first} on, when the memory bank is full (a line through all notes): of"
-            " the process, of what the session keeps of finished frames (masks as compressed"
-            " bits, their scores, and the records that hold them), and of everything else that can"
-            " be reached from the session.",
+            "Memory is what the process wrote (or the device holds) beyond the model. The growth is"
+            f" a line through all notes from frame {first} on, when the memory bank is full: of the"
+            " process, of what the session keeps of finished frames (masks as compressed bits,"
+            " their scores, and the records that hold them), and of everything else that can be"
+            " reached from the session.",
             common.table(header, lines),
             common.machine_table(data["machine"]),
         ]
@@ -229,18 +228,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the sessions, write report, numbers and plot."""
-    argv = sys.argv[1:] if argv is None else argv
-    options = parse(argv)
-    if options.part:
-        print(json.dumps(run_part(options.part, options)))
-        return 0
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parts = []
-    for part in PARTS:
-        parts.append(run_apart(part, argv))
-        _log.info("%s: %d B at the end", part, parts[-1]["held"][-1])
+def write(parts: list[dict[str, Any]], options: argparse.Namespace, argv: list[str]) -> list[Path]:
+    """Write report, numbers and plot of all parts."""
     data = {
         "command": " ".join(["python -m benchmarks.video_memory", *argv]),
         "frames": options.frames,
@@ -254,10 +243,22 @@ def main(argv: list[str] | None = None) -> int:
     lines.append((f"kept masks of {most['part']!r}", most["frames"], most["kept"]))
     series = [(name, frames, [size / 2**20 for size in sizes]) for name, frames, sizes in lines]
     title = f"Memory beyond the model, {options.objects} objects"
-    draw_lines(options.out / "video_memory.png", series, title, "frame", "MiB")
-    files = common.write_results(options.out, "video_memory", data, report(data))
-    print(report(data))
-    print("written:", ", ".join(str(f) for f in files))
+    plot = draw_lines(options.out / "video_memory.png", series, title, "frame", "MiB")
+    text = report(data)
+    print(text)
+    return [*common.write_results(options.out, "video_memory", data, text), plot]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sessions and write what they give; 0 when all of them ran."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = parse(argv)
+    if options.part:
+        print(json.dumps(run_part(options.part, options)))
+        return 0
+    with ThreadPoolExecutor(len(PARTS)) as pool:  # at once: memory does not depend on time
+        parts = list(pool.map(lambda part: run_apart(part, argv), PARTS))
+    print("written:", ", ".join(map(str, write(parts, options, argv))))
     return 0
 
 

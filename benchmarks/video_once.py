@@ -44,28 +44,32 @@ def return_free_memory() -> None:
 
 
 class Meter:
-    """Bytes held by the device on a GPU, by the process elsewhere."""
+    """Bytes held by the device on a GPU, by the process elsewhere.
+
+    Only memory that the process wrote counts as held: the system takes pages of libraries back as
+    it likes. The peak is that of all pages; the system keeps no other.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
         return_free_memory()
-        self.base = self._now() or 0
+        self.base, self.base_of_peak = self._now(), self._now("VmRSS")
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             forget_peak()
 
-    def _now(self) -> int | None:
-        return torch.cuda.memory_allocated() if self.on_gpu else resident_bytes("VmRSS")
+    def _now(self, field: str = "RssAnon") -> int:
+        return torch.cuda.memory_allocated() if self.on_gpu else resident_bytes(field) or 0
 
     def held(self) -> int:
         """Now, beyond what was held at the start."""
-        return (self._now() or 0) - self.base
+        return self._now() - self.base
 
     def peak(self) -> int:
         """At most since the start, likewise."""
-        most = torch.cuda.max_memory_allocated() if self.on_gpu else resident_bytes("VmHWM")
-        return (most or 0) - self.base
+        most = torch.cuda.max_memory_allocated() if self.on_gpu else self._now("VmHWM")
+        return most - self.base_of_peak
 
 
 def open_stream(
