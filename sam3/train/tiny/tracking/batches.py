@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...data.scenes.augment import orient, plain_curve, random_orientation, tone_curve
 from ...data.scenes.clip_dataset import ClipFolder, StoredClip
+from .places import draw_places
 from .recipe import PROMPTS, TrackingRecipe
 
 MIN_PROMPT_AREA = 12
@@ -64,10 +65,10 @@ class TrackingBatches:
         self.clips, self.recipe, self.seed = clips, recipe, seed
 
     def batch(self, number: int, progress: float) -> ClipBatch:
-        """Batch ``number``; ``progress`` makes no difference."""
+        """Batch ``number`` at ``progress`` in [0, 1] of the training."""
         r = self.recipe
         rng = np.random.default_rng((self.seed, number, 19))
-        single = rng.random() < r.picture_share
+        single = rng.random() < r.picture_share or progress < r.picture_stage
         if single:
             length, count = 1, r.pictures
         else:
@@ -79,7 +80,7 @@ class TrackingBatches:
             prompt = "points"
         corrections = 0 if prompt == "mask" else int(rng.integers(r.corrections + 1))
         return collate(
-            [self._window(length, rng) for _ in range(count)],
+            [self._window(length, self._places(single, progress), rng) for _ in range(count)],
             prompt=prompt,
             corrections=max(corrections, 1) if single else corrections,
             centred=bool(rng.random() < r.centre_share),
@@ -87,7 +88,15 @@ class TrackingBatches:
             seed=int(rng.integers(2**31)),
         )
 
-    def _window(self, length: int, rng: np.random.Generator) -> Window:
+    def _places(self, single: bool, progress: float) -> float:
+        """Share of the prompts that are for places."""
+        if not single:
+            return 0.0
+        if progress < self.recipe.place_stage:
+            return 1.0
+        return 0.5 if progress < self.recipe.picture_stage else self.recipe.place_share
+
+    def _window(self, length: int, places: float, rng: np.random.Generator) -> Window:
         """A window of some clip in whose first frame something can be pointed at."""
         while True:
             clip = self.clips[int(rng.integers(len(self.clips)))]
@@ -95,7 +104,7 @@ class TrackingBatches:
                 clip, frame_numbers(self.clips.frames, length, rng), self.recipe.objects, rng
             )
             if found is not None:
-                return found
+                return with_places(found, places, rng)
 
 
 def frame_numbers(available: int, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -129,6 +138,18 @@ def cut(
     planes = [np.take(curve[:, c], images[..., c]) for c in range(3)]
     masks = labels[None] == (chosen + 1).astype(np.uint8)[:, None, None, None]
     return Window(np.stack(planes, axis=1), masks, clip.visible[frames][:, chosen].T)
+
+
+def with_places(window: Window, share: float, rng: np.random.Generator) -> Window:
+    """``window``, a single picture, with places instead of a share of its objects."""
+    count, length, side = window.masks.shape[:3]
+    chosen: np.ndarray = rng.random(count) < share
+    if not chosen.any():
+        return window
+    assert length == 1, "a place does not move"
+    discs = draw_places(count, side, rng)[:, None]
+    masks = np.where(chosen[:, None, None, None], discs, window.masks)
+    return Window(window.images, masks, window.visible | chosen[:, None])
 
 
 def collate(

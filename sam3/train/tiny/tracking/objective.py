@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...loss.base import CORE_LOSS_KEY
-from ...loss.elementary import dice_loss, iou_loss, sigmoid_focal_loss
+from ...loss.elementary import dice_loss, iou_loss
 from .batches import ClipBatch
 from .model import Prediction
 from .recipe import TrackingRecipe
@@ -18,8 +18,8 @@ from .recipe import TrackingRecipe
 class TrackingObjective:
     """Losses over all predictions of a window.
 
-    Of several candidates the one with the smallest mask loss learns the mask; all learn to tell
-    their own IoU. Only visible objects have a mask to learn.
+    All candidates learn the mask, since a prompt of these scenes means one thing only, and all
+    learn to tell their own IoU. Only visible objects have a mask to learn.
     """
 
     def __init__(self, recipe: TrackingRecipe) -> None:
@@ -42,7 +42,7 @@ class TrackingObjective:
         losses["loss_presence"] = there
         losses["presence_accuracy"] = ((presence > 0) == visible).float().mean()
         losses[CORE_LOSS_KEY] = (
-            r.focal * losses["loss_focal"]
+            r.pixel * losses["loss_pixel"]
             + r.dice * losses["loss_dice"]
             + r.iou * losses["loss_iou"]
             + r.presence * there
@@ -60,6 +60,22 @@ def _learnable(targets: Tensor, prediction: Prediction) -> Tensor:
     return targets[:, prediction.frame].flatten(1).amax(1) >= 0.5
 
 
+def pixel_loss(masks: Tensor, wanted: Tensor, hard: float) -> Tensor:
+    """Cross-entropy to which object and background contribute alike: [N, M, h, w] -> [N, M].
+
+    With plain or focal cross-entropy empty masks are an early way out, as objects are small. Where
+    the background is taken for the object with probability p it weighs ``1 + hard * p`` times as
+    much: there are the other objects.
+    """
+    entropy = F.binary_cross_entropy_with_logits(masks, wanted, reduction="none")
+    weights = (wanted, (1 - wanted) * (1 + hard * masks.detach().sigmoid()))
+    inside, outside = (
+        (entropy * weight).flatten(2).sum(2) / weight.flatten(2).sum(2).clamp(min=1)
+        for weight in weights
+    )
+    return (inside + outside) / 2
+
+
 def _mask_losses(
     group: list[Prediction], targets: Tensor, recipe: TrackingRecipe
 ) -> dict[str, Tensor]:
@@ -69,12 +85,10 @@ def _mask_losses(
     ious = torch.cat([p.ious[row] for p, row in zip(group, rows, strict=True)])
     wanted = torch.cat([targets[row, p.frame] for p, row in zip(group, rows, strict=True)])
     wanted = wanted[:, None].expand_as(masks)
-    focal = sigmoid_focal_loss(masks, wanted, loss_on_multimask=True)
     dice = dice_loss(masks, wanted, loss_on_multimask=True)
-    best = (recipe.focal * focal + recipe.dice * dice).detach().argmin(1, keepdim=True)
     quality = iou_loss(masks, (wanted >= 0.5).float(), ious, 1, loss_on_multimask=True)
     return {
-        "loss_focal": focal.gather(1, best).sum(),
-        "loss_dice": dice.gather(1, best).sum(),
+        "loss_pixel": pixel_loss(masks, wanted, recipe.hard).mean(1).sum(),
+        "loss_dice": dice.mean(1).sum(),
         "loss_iou": quality.mean(1).sum(),
     }

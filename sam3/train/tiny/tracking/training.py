@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ....model_builder import build_sam3_image_model
 from ...data.scenes.clip_dataset import ClipFolder
 from ...data.scenes.prerender_clips import ClipPrerenderConfig, prerender_clips
 from ...loop.config import TrainConfig
-from ...loop.step_trainer import StepTrainer, TrainResult
+from ...loop.step_trainer import StepTrainer, TrainResult, make_adamw
 from .batches import TrackingBatches
 from .evaluation import QuickEvaluation
 from .initialise import initialise
@@ -107,6 +108,7 @@ def train(run: TrackingRun) -> TrainResult:
         TrackingBatches(ClipFolder(run.clips / "train"), run.recipe, seed=run.train.seed),
         config=run.train,
         folder=run.out,
+        optimizer_factory=partial(make_adamw, lr_scales={"features.": run.recipe.neck_lr}),
         evaluate=QuickEvaluation(ClipFolder(run.clips / "held_out")),
     )
     result = trainer.run(resume=run.resume)

@@ -20,6 +20,7 @@ from sam3.train.tiny.tracking.batches import (
     frame_numbers,
 )
 from sam3.train.tiny.tracking.corruption import corrupt_masks
+from sam3.train.tiny.tracking.places import draw_places
 from sam3.train.tiny.tracking.prompts import add_correction, first_points
 from sam3.train.tiny.tracking.recipe import TrackingRecipe
 
@@ -34,7 +35,7 @@ def test_a_batch_depends_on_its_number_alone(clips: ClipFolder) -> None:
     first, second = (TrackingBatches(clips, _RECIPE, seed=5) for _ in range(2))
     first.batch(0, 0.0)
     for one, other in zip(
-        _tensors(first.batch(3, 0.1)), _tensors(second.batch(3, 0.9)), strict=True
+        _tensors(first.batch(3, 0.5)), _tensors(second.batch(3, 0.9)), strict=True
     ):
         assert torch.equal(one, other)
     assert not torch.equal(first.batch(3, 0).images, first.batch(4, 0).images)
@@ -45,7 +46,7 @@ def test_batches_are_windows_and_pictures_of_all_kinds(clips: ClipFolder) -> Non
     source = TrackingBatches(clips, _RECIPE, seed=1)
     seen: Counter[tuple[int, str]] = Counter()
     for number in range(60):
-        batch = source.batch(number, 0.0)
+        batch = source.batch(number, 0.9)
         count, frames = batch.images.shape[:2]
         assert (frames, count) in {(1, 3), (4, 2), (8, 1)}
         objects = len(batch.clips)
@@ -59,6 +60,42 @@ def test_batches_are_windows_and_pictures_of_all_kinds(clips: ClipFolder) -> Non
         seen[frames, batch.prompt] += 1
     assert {key[1] for key in seen} == {"mask", "box", "points"}
     assert {key[0] for key in seen} == {1, 4, 8}
+
+
+def test_a_training_begins_with_places_and_pictures(clips: ClipFolder) -> None:
+    recipe = replace(_RECIPE, place_stage=0.1, picture_stage=0.4, place_share=0.0)
+    source = TrackingBatches(clips, recipe, seed=2)
+    objects = {
+        plane.tobytes()
+        for row in range(len(clips))
+        for label in range(1, int(clips[row].labels.max()) + 1)
+        for plane in oriented(clips[row].labels == label)
+    }
+    shares = {}
+    for progress in (0.05, 0.2, 0.7):
+        batches = [source.batch(number, progress) for number in range(30)]
+        if progress < 0.4:
+            assert {batch.frames for batch in batches} == {1}
+        masks = [mask for batch in batches if batch.frames == 1 for mask in batch.masks[:, 0]]
+        shares[progress] = np.mean([mask.numpy().tobytes() not in objects for mask in masks])
+    assert shares[0.05] == 1.0 and shares[0.7] == 0.0
+    assert 0.3 < shares[0.2] < 0.7
+
+
+def oriented(planes: np.ndarray) -> list[np.ndarray]:
+    """Every frame [T, R, R] in all the ways that a batch may turn it."""
+    turned = [planes, planes[:, ::-1], planes[:, :, ::-1], planes[:, ::-1, ::-1]]
+    turned += [plane.swapaxes(1, 2) for plane in turned]
+    return [np.ascontiguousarray(frame) for plane in turned for frame in plane]
+
+
+def test_places_are_discs_anywhere() -> None:
+    masks = draw_places(200, 96, np.random.default_rng(0))
+    assert masks.shape == (200, 96, 96) and masks.dtype == bool
+    areas = masks.sum((1, 2))
+    assert areas.min() > 0 and areas.max() < 0.1 * 96 * 96
+    covered = masks.any(0).mean()
+    assert covered > 0.98
 
 
 def test_frames_of_a_window_follow_each_other() -> None:

@@ -1,6 +1,8 @@
-"""The losses: the best candidate learns, absent objects have no mask, presence always counts."""
+"""The losses: all candidates learn, absent objects have no mask, presence always counts."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch
 from sam3.train.tiny.tracking.batches import ClipBatch
 from sam3.train.tiny.tracking.evaluation import answer_iou, first_frames
 from sam3.train.tiny.tracking.model import Prediction
-from sam3.train.tiny.tracking.objective import TrackingObjective, shrink_masks
+from sam3.train.tiny.tracking.objective import TrackingObjective, pixel_loss, shrink_masks
 from sam3.train.tiny.tracking.recipe import TrackingRecipe
 
 _SIDE, _GRID = 48, 16
@@ -43,24 +45,48 @@ def _prediction(batch: ClipBatch, frame: int, right: int, candidates: int = 3) -
 
 
 @pytest.mark.parametrize("right", [0, 2])
-def test_one_right_candidate_is_enough(right: int) -> None:
+def test_every_candidate_learns_the_mask_and_its_own_iou(right: int) -> None:
     batch = _batch([True] * 4)
     outputs = [_prediction(batch, frame, right) for frame in (0, 1)]
     losses = TrackingObjective(TrackingRecipe())(outputs, batch)
-    assert losses["loss_focal"].item() < 1e-4 and losses["loss_dice"].item() < 1e-2
+    assert losses["loss_dice"].item() == pytest.approx(2 / 3, abs=0.02)
     assert losses["loss_iou"].item() < 1e-6 and losses["presence_accuracy"].item() == 1.0
     losses["core_loss"].backward()
     for prediction in outputs:
-        used = prediction.masks.grad.abs().sum((0, 2, 3)) > 0
-        assert used.tolist() == [k == right for k in range(3)]
+        pushed = prediction.masks.grad.abs().sum((0, 2, 3))
+        assert bool((pushed[[k for k in range(3) if k != right]] > 1e-3).all())
+        assert pushed[right] < 1e-3
+
+
+def test_right_masks_cost_next_to_nothing() -> None:
+    batch = _batch([True] * 4)
+    losses = TrackingObjective(TrackingRecipe())([_prediction(batch, 0, 0, candidates=1)], batch)
+    assert losses["loss_pixel"].item() < 1e-3 and losses["loss_dice"].item() < 1e-2
+
+
+def test_object_and_background_weigh_alike_and_false_alarms_more() -> None:
+    wanted = torch.zeros(1, 1, 10, 10)
+    wanted[..., :1, :5] = 1
+    empty, full = torch.full_like(wanted, -8.0), torch.full_like(wanted, 8.0)
+    for masks in (empty, full):
+        assert pixel_loss(masks, wanted, hard=0.0).item() == pytest.approx(4.0, abs=0.01)
+    alarm = torch.where(wanted > 0, 8.0, -8.0)
+    alarm[..., 5, :5] = 8.0  # as large as the object, 5 of 95 background pixels
+    plain, strict = (pixel_loss(alarm, wanted, hard).item() for hard in (0.0, 8.0))
+    assert plain == pytest.approx(4.0 * 5 / 95, abs=0.01)
+    assert strict == pytest.approx(4.0 * 45 / 135, abs=0.01)
 
 
 def test_single_masks_and_candidates_may_be_mixed() -> None:
     batch = _batch([True] * 4)
-    outputs = [_prediction(batch, 0, 0, candidates=1), _prediction(batch, 1, 1)]
+    outputs = [_prediction(batch, 0, 0, candidates=1), _prediction(batch, 1, 0, candidates=1)]
+    repeated = {"masks": (-1, 3, -1, -1), "ious": (-1, 3)}
+    outputs[1] = replace(
+        outputs[1], **{name: getattr(outputs[1], name).expand(to) for name, to in repeated.items()}
+    )
     losses = TrackingObjective(TrackingRecipe())(outputs, batch)
     assert losses["loss_dice"].item() < 1e-2
-    worst = [_prediction(batch, 0, 0, candidates=1), _prediction(batch, 1, 1)]
+    worst = [_prediction(batch, 0, 0, candidates=1), outputs[1]]
     worst[0].masks.data.neg_()
     assert TrackingObjective(TrackingRecipe())(worst, batch)["loss_dice"].item() > 0.4
 

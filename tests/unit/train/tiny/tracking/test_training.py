@@ -60,7 +60,7 @@ def _say_present(tracker: Sam3TrackerBase, logit: float) -> None:
 
 @pytest.fixture(scope="module")
 def batch(clips: ClipFolder) -> ClipBatch:
-    return TrackingBatches(clips, _RECIPE, seed=0).batch(0, 0.0)
+    return TrackingBatches(clips, _RECIPE, seed=0).batch(0, 0.9)
 
 
 def _prompted(batch: ClipBatch, prompt: str, corrections: int = 0) -> ClipBatch:
@@ -103,11 +103,7 @@ def test_every_parameter_learns(model: WindowTracker, batch: ClipBatch) -> None:
         objective(out, batch)["core_loss"].backward()
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     silent = {name for name, p in trainable.items() if p.grad is None or not p.grad.any()}
-    heads = "tracker.sam_mask_decoder.output_hypernetworks_mlps."
-    losers = {name for name in silent if name.startswith(tuple(heads + k for k in "123"))}
-    assert silent - losers <= _NEVER_READ, silent - losers
-    # of the three candidates only those learn that were the best one somewhere
-    assert len({name.removeprefix(heads)[0] for name in losers}) < 3
+    assert silent <= _NEVER_READ
     assert not any(
         name.startswith(("features.neck.trunk", "features.neck.convs")) for name in trainable
     )
