@@ -27,7 +27,7 @@ outputs, in OUTPUT
   training/, evaluation/  what --resume needs, predictions
 
 parts, for --freeze
-  trunk neck text geometry encoder decoder scores masks
+  trunk neck words text geometry encoder decoder scores masks; "none" frees all of them
 
 exit codes
   0  trained; 2  wrong usage or data; 3  unusable checkpoint; 4  device or precision not available
@@ -74,6 +74,7 @@ def _add_learning(group: Any) -> None:
     add("--accumulation", type=_positive, metavar="N", help="batches in a step")
     add("--lr-scale", type=_above_zero, metavar="X", help="factor on all learning rates")
     add("--freeze", nargs="+", default=None, metavar="PART", help="parts that do not learn")
+    add("--masks", action=argparse.BooleanOptionalAction, help="train masks where there are any")
     add("--lora", type=_positive, metavar="RANK", help="train adapters (needs peft)")
     add("--replay", type=share, metavar="0..1", help="share of drawn scenes (sam3-tiny)")
     for name, meaning in (("flip", "probability of mirroring"), ("tone", "changes of light")):
@@ -121,7 +122,8 @@ def recipe_changes(arguments: argparse.Namespace) -> Callable[[FinetuneRecipe], 
         given = {
             "batch_size": arguments.batch_size,
             "accumulation": arguments.accumulation,
-            "frozen": None if arguments.freeze is None else tuple(arguments.freeze),
+            "frozen": _frozen(arguments.freeze),
+            "masks": arguments.masks,
             "lora_rank": arguments.lora,
             "replay": arguments.replay,
         }
@@ -135,6 +137,10 @@ def recipe_changes(arguments: argparse.Namespace) -> Callable[[FinetuneRecipe], 
         )
 
     return adjust
+
+
+def _frozen(names: list[str] | None) -> tuple[str, ...] | None:
+    return () if names == ["none"] else None if names is None else tuple(names)
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@
 ``splits``     finding files and pictures       ``data``        checked sets, held-out pictures
 ``augment``    random changes of pictures       ``transforms``  chains of transforms
 ``replay``     drawn scenes between the user's  ``cutouts``     objects pasted into them
-``batches``    batches by number
+``batches``    batches by number                ``anchor``      old phrases keep their meaning
 ``rates``      freezing and learning rates      ``lora``        adapters, merged at the end
 ``objective``  losses                           ``evaluation``  AP of the validation pictures
 ``export``     the checkpoint                   ``report``      what changed

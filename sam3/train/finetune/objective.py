@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from ...model.data_misc import BatchedDatapoint
 from ...model.sam3_image import Sam3Image
+from ..loss.base import CORE_LOSS_KEY
 from ..loss.loss_fns import Boxes, IABCEMdetr, Masks, SemanticSegCriterion
 from ..loss.sam3_loss import Sam3LossWrapper
 from ..matcher import BinaryHungarianMatcherV2, BinaryOneToManyMatcher
+from .anchor import TextAnchor
 from .recipe import LossWeights
 
 
@@ -26,15 +28,28 @@ class FinetuneObjective:
         weights: of the losses.
         num_queries: of the model's decoder.
         masks: whether masks are trained.
+        anchor: keeps the meaning of old phrases.
     """
 
-    def __init__(self, weights: LossWeights, num_queries: int, *, masks: bool) -> None:
+    def __init__(
+        self,
+        weights: LossWeights,
+        num_queries: int,
+        *,
+        masks: bool,
+        anchor: TextAnchor | None = None,
+    ) -> None:
         self.loss = make_loss(weights, num_queries, masks)
+        self.weights, self.anchor = weights, anchor
 
     def __call__(self, outputs: Any, batch: BatchedDatapoint) -> dict[str, Tensor]:
         """Named scalar losses; ``core_loss`` is differentiated."""
         targets = [Sam3Image.back_convert(target) for target in batch.find_targets]
         losses: dict[str, Tensor] = self.loss(outputs, targets)
+        if self.anchor is not None:
+            change = self.anchor()
+            losses[CORE_LOSS_KEY] = losses[CORE_LOSS_KEY] + self.weights.anchor * change
+            losses["anchor"] = change.detach()
         return losses
 
 

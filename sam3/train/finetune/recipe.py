@@ -31,7 +31,11 @@ The first that fits counts: "text" is the text encoder without its table of word
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the losses; ``positive`` of found queries against all others in the class loss."""
+    """Weights of the losses.
+
+    positive: of found queries against all others in the class loss; anchor: of changes to the text
+    features of phrases that the bundled model knows; o2m: of the one-to-many branch.
+    """
 
     bbox: float = 5.0
     giou: float = 2.0
@@ -43,6 +47,7 @@ class LossWeights:
     semantic_focal: float = 20.0
     semantic_dice: float = 30.0
     o2m: float = 2.0
+    anchor: float = 0.0
     scale_by_batch: bool = True
 
 
@@ -81,6 +86,8 @@ class FinetuneRecipe:
         hold: share of the training before the cosine begins.
         average: decay of the averaged weights, which are what is measured and saved; 0 = none.
         frozen: parts that do not learn.
+        masks: train masks where the data have them; boxes alone are cheaper, and enough where what
+            makes masks is frozen.
         lora_rank: 0 = train the weights themselves.
         replay: share of drawn scenes, which keep the bundled model's old phrases alive.
         changes, loss: see there.
@@ -107,6 +114,7 @@ class FinetuneRecipe:
     hold: float = 0.0
     average: float = 0.0
     frozen: tuple[str, ...] = ()
+    masks: bool = True
     lora_rank: int = 0
     replay: float = 0.0
     changes: Changes = field(default_factory=Changes)
@@ -138,19 +146,21 @@ RELEASED = FinetuneRecipe()
 
 TINY = FinetuneRecipe(
     epochs=None,
-    steps=300,
+    steps=240,
     batch_size=12,
-    lr=3e-4,
-    part_rates={"trunk": 0.3},
+    lr=1e-3,
+    part_rates={},
     layer_decay=1.0,
-    weight_decay=0.05,
+    weight_decay=0.0,
     clip=1.0,
     betas=(0.9, 0.98),
     schedule="hold-cosine",
     warmup=30,
-    hold=0.4,
+    hold=0.5,
     average=0.99,
-    replay=0.35,
+    frozen=("trunk", "neck", "geometry", "encoder", "decoder", "scores", "masks"),
+    masks=False,
+    replay=0.5,
     changes=Changes(flip=0.5, degrees=15.0, zoom=1.3, tone=0.1, smallest=1.0),
     loss=LossWeights(
         classification=10.0,
@@ -160,8 +170,10 @@ TINY = FinetuneRecipe(
         semantic_dice=10.0,
         o2m=1.0,
         scale_by_batch=False,
+        anchor=50.0,
     ),
 )
+"""Only the text encoder learns, and what it says of the phrases it knows is held fast."""
 
 
 def recipe_for(config: Sam3ImageConfig) -> FinetuneRecipe:

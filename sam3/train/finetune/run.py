@@ -25,6 +25,7 @@ from ...precision import resolve_precision
 from ..eval.report_parts import environment
 from ..loop.config import TrainConfig
 from ..loop.step_trainer import StepTrainer, TrainResult
+from .anchor import TextAnchor, drawn_phrases
 from .batches import FinetuneBatches, describe_batch, training_set
 from .cutouts import Paster, cut_out
 from .data import FinetuneData, load_data
@@ -48,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 Adjust = Callable[[FinetuneRecipe], FinetuneRecipe]
 
+_ANCHOR_PHRASES = 1024
 _MASK_STRIDE = 4  # masks have four times the resolution of the token grid
 _PLAN_FILE, _BEFORE_FILE = "plan.json", "before.json"
 _TRAINING, _EVALUATION = "training", "evaluation"
@@ -182,7 +184,7 @@ class _Run:
         self.raw, self.config = raw, config
         self.device = pick_device(settings.device)
         self.tiny = config.name == presets.SAM3_TINY.name
-        self.masks = data.train.has_masks
+        self.masks = data.train.has_masks and recipe.masks
         self.started, self.cpu_seconds = time.perf_counter(), 0.0
         self.validation = Validation(
             data.valid, settings.output / _EVALUATION, config.vision.img_size
@@ -213,7 +215,7 @@ class _Run:
         batches = self._batches()
         trainer = StepTrainer(
             wrapped,
-            FinetuneObjective(self.recipe.loss, self.config.decoder.num_queries, masks=self.masks),
+            self._objective(model),
             batches,
             config=self._train_config(batches.batches_per_epoch),
             folder=self.settings.output / _TRAINING,
@@ -274,6 +276,13 @@ class _Run:
         logger.info("%.2f million weights learn", learning / 1e6)
         # The convolutions of the mask head are the largest cost on CPUs; this layout helps them.
         return model.to(memory_format=torch.channels_last) if self.tiny else model
+
+    def _objective(self, model: Sam3Image) -> FinetuneObjective:
+        weights, anchor = self.recipe.loss, None
+        if weights.anchor:
+            anchor = TextAnchor(model.backbone.language_backbone, drawn_phrases(_ANCHOR_PHRASES))
+        queries = self.config.decoder.num_queries
+        return FinetuneObjective(weights, queries, masks=self.masks, anchor=anchor)
 
     def _batches(self) -> FinetuneBatches:
         side, seed = self.config.vision.img_size, self.settings.data.seed

@@ -14,6 +14,8 @@ from sam3.config import presets
 from sam3.errors import InputError, MissingDependencyError
 from sam3.model.data_misc import FindStage
 from sam3.model.sam3_image import Sam3Image
+from sam3.train.data.scenes.vocabulary import parse
+from sam3.train.finetune.anchor import TextAnchor, drawn_phrases
 from sam3.train.finetune.lora import add_adapters, merged_state
 from sam3.train.finetune.rates import freeze, make_optimizer, make_schedule, part_of
 from sam3.train.finetune.recipe import PARTS, RELEASED, TINY, FinetuneRecipe, recipe_for
@@ -141,3 +143,24 @@ def test_without_peft_the_message_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match="pip install peft"):
         add_adapters(mini(), rank=4)
+
+
+def test_the_anchor_is_zero_until_the_text_encoder_changes(mini: Build) -> None:
+    encoder = mini().backbone.language_backbone.train()
+    anchor = TextAnchor(encoder, ["red circle", "a cat", "red circle"])
+    assert anchor.phrases == ["red circle", "a cat"] and encoder.training
+    assert anchor().item() == pytest.approx(0, abs=1e-10)
+    with torch.no_grad():
+        encoder.resizer.weight.mul_(2)
+        encoder.resizer.bias.mul_(2)
+    assert anchor().item() == pytest.approx(1, rel=0.3)  # all features twice as large
+    anchor().backward()
+    assert encoder.encoder.token_embedding.weight.grad is not None
+
+
+def test_anchored_phrases_are_those_of_the_drawn_scenes() -> None:
+    phrases = drawn_phrases(300)
+    assert len(phrases) > 150 and len(set(phrases)) == len(phrases)
+    assert all(parse(phrase) is not None for phrase in phrases if phrase != "visual")
+    kinds = {parse(phrase).kind for phrase in phrases if phrase != "visual"}
+    assert kinds == {"full", "shape", "colour", "any", "patterned"}
