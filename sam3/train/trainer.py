@@ -60,7 +60,6 @@ from .loop.reports import BEST_STATS, TRAIN_STATS, VAL_STATS, RunReports
 from .loop.run_checkpoints import RunCheckpoints
 from .loop.signals import StopSignals
 from .loop.validation import Validation
-from .utils.logger import setup_logging
 
 __all__ = [
     "CheckpointConf",
@@ -149,12 +148,8 @@ class Trainer:
         set_switches(read_conf(CudaConf, cuda))
         self.ranks = join_processes(self.distributed_conf, self.device)
         self.pace = Pace(max_epochs, max_minutes, self.checkpoint_conf, self.ranks)
-        conf = self.logging_conf
-        setup_logging(
-            conf.log_dir, self.ranks.rank, conf.log_level_primary, conf.log_level_secondary
-        )
+        self.reports = RunReports(self.logging_conf, self.ranks.rank)
         seed_everything(seed_value, self.ranks.rank, max_epochs)
-        self.reports = RunReports(conf, self._leads)
         self.parts = build_components(
             model=model,
             loss=loss,
@@ -236,6 +231,12 @@ class Trainer:
             FloatingPointError: the loss is not finite; names the samples and the losses. The last
                 checkpoint is left as it was.
         """
+        try:
+            return self._run()
+        finally:
+            self.reports.close()
+
+    def _run(self) -> bool:
         complete = True
         if self._trains:
             complete = self.run_train()
@@ -244,7 +245,6 @@ class Trainer:
         if complete and self._trains:
             for hook in self.hooks:
                 hook.on_training_end(self)
-        self.reports.close()
         return complete
 
     def run_train(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..optim.optimizer import Optimizer
-from ..utils.logger import TensorBoardLogger
+from ..utils.logger import TensorBoardLogger, close_logging, setup_logging
 from .building import build
 from .conf import LoggingConf
 from .log import JsonLinesLog
@@ -17,15 +17,16 @@ TRAIN_STATS, VAL_STATS, BEST_STATS = "train_stats", "val_stats", "best_stats"
 
 
 class RunReports:
-    """``train_stats.json``, ``val_stats.json``, ``best_stats.json``, TensorBoard and W&B.
+    """``log.txt``, ``train_stats.json``, ``val_stats.json``, ``best_stats.json``, TensorBoard, W&B.
 
     Args:
-        leads: whether this is process 0, the only one that writes.
+        rank: of this process; 0 is the only one that writes.
     """
 
-    def __init__(self, conf: LoggingConf, leads: bool) -> None:
+    def __init__(self, conf: LoggingConf, rank: int) -> None:
+        setup_logging(conf.log_dir, rank, conf.log_level_primary, conf.log_level_secondary)
         self.conf = conf
-        self.leads = leads
+        self.leads = leads = rank == 0
         self.curves = (build(conf.tensorboard_writer) if leads else None) or TensorBoardLogger()
         self.wandb = build(conf.wandb_writer) if leads else None
         self._files: dict[str, JsonLinesLog] = {}
@@ -78,3 +79,4 @@ class RunReports:
     def close(self) -> None:
         """Write what is left."""
         self.curves.close()
+        close_logging()

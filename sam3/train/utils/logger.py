@@ -99,3 +99,4 @@ def close_logging() -> None:
     for handler in [h for h in root.handlers if h.get_name() == PACKAGE]:
         root.removeHandler(handler)
         handler.close()
+    root.setLevel(logging.NOTSET)

@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import signal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from sam3.errors import CheckpointFormatError, CheckpointMismatchError, InputError
+from sam3.train.loop.position import RunTime
 from sam3.train.trainer import Trainer
 from tests.support.toy_training import ToyLoss, ToyModel, toy_data, toy_trainer, weights
 
@@ -177,6 +179,19 @@ def test_a_loss_that_is_no_number_names_samples_and_keeps_the_checkpoint(tmp_pat
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
 
 
+def test_a_gradient_that_is_no_number_ends_the_run_before_the_update(tmp_path: Path) -> None:
+    def clip(model: nn.Module) -> torch.Tensor:
+        return torch.tensor(float("inf"))
+
+    trainer = toy_trainer(tmp_path, optim={"gradient_clip": clip})
+    before = weights(trainer)
+    with pytest.raises(FloatingPointError, match=r"gradient norm is inf at epoch 0, step 0, samp"):
+        trainer.run()
+    for a, b in zip(before, weights(trainer), strict=False):
+        assert torch.equal(a, b)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -228,8 +243,10 @@ def test_the_initialiser_sets_the_first_weights_only(tmp_path: Path) -> None:
 
 def test_the_end_may_come_by_time(tmp_path: Path) -> None:
     trainer = toy_trainer(tmp_path, max_epochs=100_000, max_minutes=0.5 / 60)
+    looks = count()
+    trainer.pace.time = RunTime(lambda: next(looks) / 200)  # 5 ms from one look to the next
     assert trainer.run() is True
-    assert 0 < trainer.position.epoch < 100_000
+    assert 0 < trainer.position.epoch < 50
     lr = trainer.parts.optim.optimizer.param_groups[0]["lr"]
     assert lr < 0.01  # the schedule came to its end, too
 
