@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import hydra.utils
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torchvision.ops import StochasticDepth
+
+from sam3.config import Sam3ImageConfig, presets
 
 from .experiment_facts import FINE_TUNING
 from .experiments import with_data
@@ -35,6 +39,14 @@ WITH_MASKS = (
 RELEASED_SIZE = ("backbone.vision_backbone.convs.3.*",)
 
 
+# Starting values take long to draw and are replaced at once.
+_INITIALISERS = ("kaiming_uniform_", "normal_", "trunc_normal_", "uniform_", "xavier_uniform_")
+
+
+def _as_it_is(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    return tensor
+
+
 def fine_tuning(folder: Path, **changes: Any) -> DictConfig:
     """The experiment on small sets in ``folder``, its model with made weights on the CPU."""
     return with_data(
@@ -47,13 +59,20 @@ def fine_tuning(folder: Path, **changes: Any) -> DictConfig:
     )
 
 
+def released_size(side: int) -> Sam3ImageConfig:
+    """The released model for pictures of another side, with the same parameters."""
+    vision = replace(presets.SAM3_IMAGE.vision, img_size=side)
+    return replace(presets.SAM3_IMAGE, vision=vision)
+
+
 def one_step(config: DictConfig) -> tuple[nn.Module, dict[str, float]]:
     """Forward, loss and backward on the first batch; the model with its gradients, and the losses.
 
     Stochastic depth is off: with one picture it would leave out whole branches by chance.
     """
     node: Any = OmegaConf.to_container(config.trainer, resolve=True)
-    model: Any = _make(node["model"])
+    with patch.multiple("torch.nn.init", **dict.fromkeys(_INITIALISERS, _as_it_is)):
+        model: Any = _make(node["model"])
     fill_state(model.state_dict(), seed=0)
     for module in model.modules():
         if isinstance(module, StochasticDepth):
