@@ -146,7 +146,7 @@ RELEASED = FinetuneRecipe()
 
 TINY = FinetuneRecipe(
     epochs=None,
-    steps=240,
+    steps=150,
     batch_size=12,
     lr=1e-3,
     part_rates={},
