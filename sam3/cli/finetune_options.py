@@ -27,7 +27,7 @@ outputs, in OUTPUT
   training/, evaluation/  what --resume needs, predictions
 
 parts, for --freeze
-  trunk neck words text geometry encoder decoder scores masks; "none" frees all of them
+  trunk neck text geometry encoder decoder scores masks; "none" frees all of them
 
 exit codes
   0  trained; 2  wrong usage or data; 3  unusable checkpoint; 4  device or precision not available

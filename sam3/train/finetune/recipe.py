@@ -15,7 +15,6 @@ from ...errors import InputError
 PARTS: dict[str, str] = {
     "trunk": "backbone.vision_backbone.trunk.",
     "neck": "backbone.vision_backbone.convs.",
-    "words": "backbone.language_backbone.encoder.token_embedding.",
     "text": "backbone.language_backbone.",
     "geometry": "geometry_encoder.",
     "encoder": "transformer.encoder.",
@@ -23,10 +22,7 @@ PARTS: dict[str, str] = {
     "scores": "dot_prod_scoring.",
     "masks": "segmentation_head.",
 }
-"""Parts of the image model by the name users freeze them with: the start of their parameters.
-
-The first that fits counts: "text" is the text encoder without its table of words.
-"""
+"""Parts of the image model by the name users freeze them with: the start of their parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +97,7 @@ class FinetuneRecipe:
     chunk: int = 8
     lr: float = 8e-5
     part_rates: dict[str, float] = field(
-        default_factory=lambda: {"trunk": 0.3125, "neck": 0.3125, "text": 0.0625, "words": 0.0625}
+        default_factory=lambda: {"trunk": 0.3125, "neck": 0.3125, "text": 0.0625}
     )
     layer_decay: float = 0.9
     weight_decay: float = 0.1
