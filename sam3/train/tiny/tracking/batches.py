@@ -143,7 +143,7 @@ def cut(
 def with_places(window: Window, share: float, rng: np.random.Generator) -> Window:
     """``window``, a single picture, with places instead of a share of its objects."""
     count, length, side = window.masks.shape[:3]
-    chosen: np.ndarray = rng.random(count) < share
+    chosen = np.less(rng.random(count), share)
     if not chosen.any():
         return window
     assert length == 1, "a place does not move"

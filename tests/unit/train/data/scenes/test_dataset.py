@@ -192,7 +192,7 @@ def test_targets_follow_from_the_phrase_and_boxes_hold_masks(folder: Path) -> No
     scenes = batches.scenes
     for step in range(8):
         batch = batches.batch(step)
-        rows = batches._scene_rows(step, 1)
+        rows = batches.scene_rows(step, 1)
         stage, target = batch.find_inputs[0], batch.find_targets[0]
         first = 0
         for query, count in enumerate(target.num_boxes.tolist()):
@@ -215,7 +215,7 @@ def test_targets_follow_from_the_phrase_and_boxes_hold_masks(folder: Path) -> No
 def test_simple_steps_use_simple_scenes_and_phrases(folder: Path) -> None:
     batches = SceneBatches(folder, 4, 2, 1, 64, 32, simple_steps=2)
     for step in (0, 1):
-        assert all(batches.scenes.levels[row] == 0 for row in batches._scene_rows(step, 0))
+        assert all(batches.scenes.levels[row] == 0 for row in batches.scene_rows(step, 0))
         batch = batches.batch(step)
         assert batch.find_inputs[0].input_boxes.shape[0] == 0
         assert not {"a", "an", "the", "striped", "dotted"} & {
@@ -225,9 +225,9 @@ def test_simple_steps_use_simple_scenes_and_phrases(folder: Path) -> None:
 
 def test_an_epoch_shows_every_scene_once(folder: Path) -> None:
     batches = SceneBatches(folder, 4, 2, 1, 64, 32)
-    seen = [row for step in range(11) for row in batches._scene_rows(step, 1)]
+    seen = [row for step in range(11) for row in batches.scene_rows(step, 1)]
     assert sorted(seen) == list(range(44))
-    assert seen != [row for step in range(11, 22) for row in batches._scene_rows(step, 1)]
+    assert seen != [row for step in range(11, 22) for row in batches.scene_rows(step, 1)]
 
 
 @pytest.mark.parametrize("flags", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
@@ -259,7 +259,7 @@ def test_tone_curves_are_gentle_and_monotonic() -> None:
 
 def test_unaugmented_pixels_are_normalised_as_in_inference(folder: Path) -> None:
     batches = SceneBatches(folder, 4, 2, 1, 64, 32, augment=False)
-    row = batches._scene_rows(0, 1)[2]
+    row = batches.scene_rows(0, 1)[2]
     expected = torch.from_numpy(np.array(batches.scenes[row].image)).permute(2, 0, 1).float() / 255
     assert torch.allclose(batches.batch(0).img_batch[2], (expected - 0.5) / 0.5, atol=1e-6)
 
