@@ -21,11 +21,12 @@ PREDICTOR_MODEL = PREDICTOR + "model."
 COMPUTED_SUFFIXES = (".freqs_cis", ".freqs_cis_real", ".freqs_cis_imag")
 _WRAPPERS = ("module.", "_orig_mod.")  # data-parallel training, torch.compile
 _INTERNAL = {"sam3_model.": DETECTOR, "sam2_predictor.": TRACKER}
+_MASK_HEAD = "segmentation_head."  # models that only find boxes are built without it
 _IMAGE_ROOTS = (
     "backbone.",
     "transformer.",
     "geometry_encoder.",
-    "segmentation_head.",
+    _MASK_HEAD,
     "dot_prod_scoring.",
 )
 
@@ -157,6 +158,7 @@ def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadP
     """
     plan = LoadPlan(unexpected=list(layout.unknown))
     offers = dict(layout.image)
+    has_masks = any(name.startswith(_MASK_HEAD) for name in expected)
     for name, recipe in layout.image.items():
         if name in expected:
             continue
@@ -166,7 +168,7 @@ def plan_image_load(layout: Layout, expected: Mapping[str, TensorInfo]) -> LoadP
                 offers[renamed] = recipe
             else:
                 plan.dropped += recipe.sources
-        elif is_computed(name):
+        elif is_computed(name) or (name.startswith(_MASK_HEAD) and not has_masks):
             plan.dropped += recipe.sources
         else:
             plan.unexpected += recipe.sources

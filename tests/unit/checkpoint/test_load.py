@@ -68,6 +68,20 @@ def test_torch_file_of_every_prefix(layout, legacy, tmp_path, small, random_stat
     assert report.version == "3.0" and read_checkpoint(path).layout_details.neck_levels == 4
 
 
+def test_a_model_without_masks_leaves_the_mask_head_out(tmp_path, small, random_state, build):
+    state = random_state(small[PUBLISHED])
+    torch.save(state, tmp_path / "sam3.pt")
+    boxes = [entry for entry in small["image"] if not entry[0].startswith("segmentation_head.")]
+    model = build(boxes)
+    report = load_image_weights(model, tmp_path / "sam3.pt")
+    assert_holds(model, detector_part(state))
+    head = {name for name in state if name.startswith("detector.segmentation_head.")}
+    assert head and head <= set(report.dropped)
+    part = [entry for entry in small["image"] if "mask_embed" not in entry[0]]
+    with pytest.raises(CheckpointMismatchError, match="unexpected.*mask_embed"):
+        load_image_weights(build(part), tmp_path / "sam3.pt")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("copy", [None, False, True])
 def test_safetensors_in_every_precision(dtype, copy, tmp_path, small, random_state, image_model):
