@@ -51,7 +51,7 @@ def coco_batches(
     return TorchDataset(dataset, batch_size, 0, True, False, True, collate_fn=collate)
 
 
-def fine_tuning_loss() -> nn.Module:
+def fine_tuning_loss(normalization: str = "global") -> nn.Module:
     """The losses of the fine-tuning recipe, with masks."""
     return Sam3LossWrapper(
         [
@@ -66,7 +66,7 @@ def fine_tuning_loss() -> nn.Module:
             ),
             Masks(weight_dict={"loss_mask": 200.0, "loss_dice": 10.0}, focal_alpha=0.25),
         ],
-        normalization="global",
+        normalization=normalization,
         matcher=MATCHER,
         o2m_matcher=BinaryOneToManyMatcher(alpha=0.3, threshold=0.4, topk=4),
         o2m_weight=2.0,

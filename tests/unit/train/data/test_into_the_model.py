@@ -14,9 +14,6 @@ from sam3.model_builder import build_sam3_image_model
 from sam3.train.data.collator import collate_fn_api
 from sam3.train.data.sam3_image_dataset import Sam3ImageDataset
 from sam3.train.data.torch_dataset import TorchDataset
-from sam3.train.loss.loss_fns import Boxes, IABCEMdetr, Masks
-from sam3.train.loss.sam3_loss import Sam3LossWrapper
-from sam3.train.matcher import BinaryHungarianMatcherV2, BinaryOneToManyMatcher
 from sam3.train.transforms.basic import get_random_resize_scales
 from sam3.train.transforms.basic_for_api import (
     ComposeAPI,
@@ -35,8 +32,8 @@ from sam3.train.transforms.filter_query_transforms import (
 from sam3.train.transforms.point_sampling import RandomizeInputBbox
 from sam3.train.transforms.segmentation import DecodeRle
 from tests.support.datasets import coco_annotations, write_pictures
+from tests.support.tiny_training import MATCHER, fine_tuning_loss
 
-MATCHER = BinaryHungarianMatcherV2(2.0, 5.0, 2.0, focal=True)
 SIDE = presets.SAM3_TINY.vision.img_size
 
 
@@ -82,23 +79,7 @@ def model() -> torch.nn.Module:
 
 
 def losses(model: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
-    wrapper = Sam3LossWrapper(
-        [
-            Boxes(weight_dict={"loss_bbox": 5.0, "loss_giou": 2.0}),
-            IABCEMdetr(
-                weight_dict={"loss_ce": 20.0, "presence_loss": 20.0},
-                pos_weight=10.0,
-                gamma=2,
-                weak_loss=False,
-                use_presence=True,
-                pad_n_queries=200,
-            ),
-            Masks(weight_dict={"loss_mask": 200.0, "loss_dice": 10.0}, focal_alpha=0.25),
-        ],
-        normalization="local",
-        matcher=MATCHER,
-        o2m_matcher=BinaryOneToManyMatcher(alpha=0.3, threshold=0.4, topk=4),
-    )
+    wrapper = fine_tuning_loss("local")
     torch.manual_seed(0)
     outputs = model(batch)
     return wrapper(outputs, [model.back_convert(t) for t in batch.find_targets])
