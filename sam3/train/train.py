@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cfg.launcher.num_nodes = 1
             complete = single_node_runner(cfg, pick_port(cfg))
     except (Sam3Error, FloatingPointError) as error:
-        logging.basicConfig(level=logging.INFO)
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
         _log.error("%s", error)
         return 2
     return 0 if complete else 3
