@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,7 +13,7 @@ from ...model.data_misc import BatchedDatapoint, BatchedFindTarget, BatchedInfer
 from ...model.sam3_image import Sam3Image
 from ..data.scenes.dataset import SceneBatches
 from ..loss.base import CORE_LOSS_KEY
-from .attributes import CELLS_PER_PATCH, CellHead, cell_loss, cell_targets
+from .attributes import CELLS_PER_PATCH, CellHead, CellTargets, cell_loss, cell_targets
 from .recipe import TinyRecipe
 from .wording import WordHead, phrase_classes, word_loss
 
@@ -26,12 +24,11 @@ MASK_STRIDE = 4  # masks have four times the resolution of the token grid
 class TinyBatch:
     """A batch and what its pictures and phrases are.
 
-    cells [B, 3, S, S] and weights [B, S, S] as in ``AttributeBatch``; words [texts, 3].
+    words [texts, 3] int64.
     """
 
     datapoint: BatchedDatapoint
-    cells: Tensor
-    weights: Tensor
+    cells: CellTargets
     words: Tensor
 
     @property
@@ -104,11 +101,7 @@ class TinyObjective:
         total = losses[CORE_LOSS_KEY] + self.recipe.memory_weight * excess
         losses["memory_energy"] = energy.detach()
         for name, weight, part in (
-            (
-                "cell",
-                self.recipe.cell_weight,
-                cell_loss(outputs.cells, batch.cells, batch.weights),
-            ),
+            ("cell", self.recipe.cell_weight, cell_loss(outputs.cells, batch.cells)),
             ("word", self.recipe.word_weight, word_loss(outputs.words, batch.words)),
         ):
             total = total + weight * part.pop(CORE_LOSS_KEY)
@@ -149,10 +142,8 @@ class CurriculumSource:
             cell_targets(labels, attributes, self.cells)
             for labels, attributes in zip(drawn.label_maps, drawn.attributes, strict=True)
         ]
-        cells, weights = (
-            torch.from_numpy(np.stack(arrays)) for arrays in zip(*targets, strict=True)
-        )
-        return TinyBatch(datapoint, cells, weights, phrase_classes(datapoint.find_text_batch))
+        cells, words = CellTargets.stack(targets), phrase_classes(datapoint.find_text_batch)
+        return TinyBatch(datapoint, cells, words)
 
 
 def shrink(batch: BatchedDatapoint, side: int) -> BatchedDatapoint:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from ...config import Sam3ImageConfig, presets
 from ...eval.collect import current_collective
 from ..data.scenes.prerender import PrerenderConfig, prerender
+from ..data.scenes.prerender_clips import ClipPrerenderConfig, prerender_clips
 from .attributes import AttributeBatches
 from .objective import MASK_STRIDE, CurriculumSource
 from .recipe import TinyRecipe
@@ -99,10 +100,34 @@ class SceneExamples(Dataset[Any]):
 
 
 class TrunkExamples(SceneExamples):
-    """The same for the trunk alone: a sample is an ``AttributeBatch``; there are no questions."""
+    """The same for the trunk alone: a sample is an ``AttributeBatch``; there are no questions.
 
-    def __init__(self, folder: str, size: int, *, images: int, **options: Any) -> None:
+    Args:
+        clip_folder: every other picture is a frame of these clips; None = scenes only.
+        clips: how many that folder holds.
+        clip_seed: of their drawing.
+        options: as above.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        size: int,
+        *,
+        images: int,
+        clip_folder: str | None = None,
+        clips: int = 4096,
+        clip_seed: int = 1,
+        **options: Any,
+    ) -> None:
         super().__init__(folder, size, images=images, phrases=1, **options)
+        self.clip_folder = None if clip_folder is None else Path(clip_folder)
+        side = self.config.vision.img_size
+        drawn = ClipPrerenderConfig(clips=clips, resolution=side, seed=clip_seed)
+        processes = current_collective()
+        if self.clip_folder is not None and processes.rank == 0:
+            prerender_clips(self.clip_folder, drawn, options.get("draw_workers", 1))
+        processes.barrier()
 
     def image_ids(self, index: int) -> list[int]:
         """Rows, in the scene folder, of the pictures of batch ``index``."""
@@ -110,7 +135,11 @@ class TrunkExamples(SceneExamples):
 
     def _open(self) -> AttributeBatches:
         return AttributeBatches(
-            self.folder, self.recipe.images, grid=self.config.vision.grid, seed=self.seed
+            self.folder,
+            self.recipe.images,
+            grid=self.config.vision.grid,
+            seed=self.seed,
+            clips=self.clip_folder,
         )
 
 

@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--frames", type=int, default=TrackingRecipe.frames, help="frames per batch")
     p.add_argument("--pictures", type=int, default=TrackingRecipe.pictures)
+    p.add_argument(
+        "--picture-stage",
+        type=float,
+        default=TrackingRecipe.picture_stage,
+        help="share of the training that sees single pictures only",
+    )
+    p.add_argument("--neck-lr", type=float, default=TrackingRecipe.neck_lr, help="factor on --lr")
     p.add_argument("--objects", type=int, default=TrackingRecipe.objects, help="per clip")
     p.add_argument("--device", default=TrainConfig.device, help="cpu (default), cuda, mps ...")
     p.add_argument("--lr", type=float, default=TrainConfig.lr)
@@ -94,7 +101,13 @@ def run_of(options: argparse.Namespace) -> TrackingRun:
             workers=0 if options.device == "cpu" else options.workers,
         ),
         recipe=TrackingRecipe(
-            frames=options.frames, pictures=options.pictures, objects=options.objects
+            frames=options.frames,
+            pictures=options.pictures,
+            picture_stage=options.picture_stage,
+            # who was trained before knows already that prompts are for places
+            place_stage=0.0 if options.start else TrackingRecipe.place_stage,
+            neck_lr=options.neck_lr,
+            objects=options.objects,
         ),
         start=options.start,
         resume=options.resume,

@@ -11,20 +11,25 @@ import torch.nn.functional as F
 from sam3.config import presets
 from sam3.model_builder import build_sam3_image_model
 from sam3.train.data.scenes.prerender import PrerenderConfig, prerender
+from sam3.train.data.scenes.prerender_clips import ClipPrerenderConfig, prerender_clips
 from sam3.train.tiny import attributes
 from sam3.train.tiny.attributes import (
+    ANSWERS,
     ATTRIBUTES,
     BACKGROUND_WEIGHT,
     CELLS_PER_PATCH,
     CLASSES,
+    UNKNOWN,
     AttributeBatch,
     AttributeBatches,
     AttributeClassifier,
     CellHead,
+    CellTargets,
     attribute_loss,
     cell_loss,
     cell_targets,
 )
+from sam3.train.tiny.boundaries import pair_targets
 
 GRID = 12
 
@@ -48,7 +53,7 @@ def test_classes_are_those_of_the_object_at_the_middle_of_a_cell(
     side = 144 // (GRID * CELLS_PER_PATCH)
     seen = 0
     for number in range(6):
-        found = source.batch(number, 0.0).classes[0]
+        found = source.batch(number, 0.0).cells.classes[0]
         candidates = []
         for row in range(len(source.scenes)):
             scene = source.scenes[row]
@@ -68,7 +73,7 @@ def test_classes_are_those_of_the_object_at_the_middle_of_a_cell(
 def test_batches_repeat_by_number(folder: Path, batch: AttributeBatch) -> None:
     again = AttributeBatches(folder, 3, grid=GRID, seed=1)
     assert torch.equal(again.batch(0, 0.9).images, batch.images)
-    assert torch.equal(again.batch(0, 0.9).classes, batch.classes)
+    assert torch.equal(again.batch(0, 0.9).cells.classes, batch.cells.classes)
     assert not torch.equal(again.batch(1, 0.0).images, batch.images)
 
 
@@ -81,7 +86,7 @@ def test_classifier_reaches_the_trunk(batch: AttributeBatch) -> None:
     classifier = AttributeClassifier(trunk, CellHead(presets.SAM3_TINY.vision.embed_dim))
     outputs = classifier(batch)
     cells = GRID * CELLS_PER_PATCH
-    assert [tuple(o.shape) for o in outputs] == [(3, count, cells, cells) for count in CLASSES]
+    assert [tuple(o.shape) for o in outputs] == [(3, count, cells, cells) for count in ANSWERS]
     losses = attribute_loss(outputs, batch)
     losses["core_loss"].backward()
     gradients = [p.grad for p in trunk.parameters() if p.requires_grad]
@@ -91,8 +96,9 @@ def test_classifier_reaches_the_trunk(batch: AttributeBatch) -> None:
 def test_right_answers_cost_nothing_and_wrong_ones_only_their_own(batch: AttributeBatch) -> None:
     exact = [
         20.0 * F.one_hot(classes, count).permute(0, 3, 1, 2)
-        for classes, count in zip(batch.classes.unbind(1), CLASSES, strict=True)
+        for classes, count in zip(batch.cells.classes.unbind(1), CLASSES, strict=True)
     ]
+    exact.append(40.0 * pair_targets(batch.cells.objects)[0] - 20)
     losses = attribute_loss(tuple(exact), batch)
     assert float(losses["core_loss"]) < 1e-5
     assert all(float(losses[f"{name}_accuracy"]) == 1 for name in ATTRIBUTES)
@@ -105,30 +111,55 @@ def test_right_answers_cost_nothing_and_wrong_ones_only_their_own(batch: Attribu
 
 def test_cells_of_small_objects_weigh_more() -> None:
     labels = torch.zeros(48, 48, dtype=torch.uint8).numpy()
-    labels[:8, :8], labels[16:, 16:] = 1, 2  # 4 cells and 64
+    labels[:16, :16], labels[16:, 16:] = 1, 2  # 16 cells and 64
     attributes = torch.tensor([[0, 1, 0], [2, 3, 1]], dtype=torch.int8).numpy()
-    classes, weights = cell_targets(labels, attributes, 12)
-    assert weights[0, 0] == 2.0 and weights[11, 11] == 0.5  # 16 times the cells, 4 times the sum
+    classes, weights, objects = cell_targets(labels, attributes, 12)
+    assert weights[0, 0] == 2.0 and weights[11, 11] == 1.0  # 4 times the cells, twice the sum
+    assert objects[0, 0] == 1 and objects[11, 11] == 2 and objects[11, 0] == 0
     assert weights[11, 0] == pytest.approx(BACKGROUND_WEIGHT)
     assert classes[:, 0, 0].tolist() == [1, 2, 1] and classes[:, 11, 0].tolist() == [0, 0, 0]
 
 
 def test_a_batch_without_objects_has_finite_losses() -> None:
-    logits = tuple(torch.zeros(1, count, 4, 4, requires_grad=True) for count in CLASSES)
-    classes, weights = cell_targets(
+    logits = tuple(torch.zeros(1, count, 4, 4, requires_grad=True) for count in ANSWERS)
+    nothing = cell_targets(
         torch.zeros(8, 8, dtype=torch.uint8).numpy(), torch.zeros(0, 3).numpy(), 4
     )
-    losses = cell_loss(logits, torch.tensor(classes)[None], torch.tensor(weights)[None])
+    losses = cell_loss(logits, CellTargets.stack([nothing]))
     assert float(losses["loss_colour"].detach()) == 0 and float(losses["loss_shape"].detach()) > 0
     losses["core_loss"].backward()
     assert all(torch.isfinite(part.grad).all() for part in logits)
 
 
+def test_every_other_picture_is_a_frame_of_a_clip(folder: Path, tmp_path: Path) -> None:
+    clips = prerender_clips(tmp_path, ClipPrerenderConfig(clips=2, resolution=144, seed=3))
+    source = AttributeBatches(folder, 4, grid=GRID, seed=1, clips=clips)
+    rows = source.rows(0)
+    assert [row >= len(source.scenes) for row in rows] == [False, True, False, True]
+    assert max(rows) < len(source.scenes) + 16
+    classes, objects = source.batch(0, 0.0).cells.classes, source.batch(0, 0.0).cells.objects
+    assert ((classes[1::2] == UNKNOWN).all(1) == (objects[1::2] > 0)).all()
+    assert (objects[1::2] > 0).any() and (classes[::2] >= 0).all()
+
+
+def test_unknown_attributes_cost_nothing_but_their_places_do(batch: AttributeBatch) -> None:
+    cells = batch.cells
+    there = (cells.objects > 0)[:, None]
+    unknown = CellTargets(cells.classes.masked_fill(there, UNKNOWN), cells.weights, cells.objects)
+    torch.manual_seed(0)
+    logits = [torch.randn(3, count, *cells.objects.shape[1:]) for count in ANSWERS]
+    before = cell_loss(tuple(logits), unknown)
+    assert before["loss_colour"] == 0 and before["loss_pattern"] == 0
+    changed = [torch.where(there, part.roll(1, 1), part) for part in logits[:3]]
+    assert cell_loss((*changed, logits[3]), unknown)["loss_shape"] == before["loss_shape"]
+    assert cell_loss((*logits[:3], -logits[3]), unknown)["loss_pairs"] != before["loss_pairs"]
+
+
 def test_colour_of_background_does_not_matter(batch: AttributeBatch) -> None:
     torch.manual_seed(0)
-    logits = [torch.randn(3, count, *batch.classes.shape[2:]) for count in CLASSES]
+    logits = [torch.randn(3, count, *batch.cells.objects.shape[1:]) for count in ANSWERS]
     before = attribute_loss(tuple(logits), batch)
-    background = (batch.classes[:, :1] == 0).expand(-1, CLASSES[0], -1, -1)
+    background = (batch.cells.classes[:, :1] == 0).expand(-1, CLASSES[0], -1, -1)
     logits[0] = logits[0].masked_fill(background, 3.0)
     after = attribute_loss(tuple(logits), batch)
     assert after["loss_colour"] == before["loss_colour"]

@@ -86,7 +86,7 @@ def exported(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_trunk_alone_then_the_whole_model(run: Callable[..., Path]) -> None:
-    trunk = run("trunk")
+    trunk = run("trunk", "scratch.clips=2")
     assert 0 <= line(trunk, "train")["Losses/train_scenes_shape_accuracy"] <= 1
     average = weights(trunk)["ema"]["average"]
     assert {name.split(".")[0] for name in average} == {"model", "cell_head"}

@@ -12,7 +12,7 @@ from torch import nn
 
 from sam3.layers.mlp import MLP
 from sam3.model.detr.box_bias import log_offsets
-from sam3.train.tiny.attributes import CLASSES
+from sam3.train.tiny.attributes import ANSWERS, CLASSES, CellTargets
 from sam3.train.tiny.command import main
 from sam3.train.tiny.initialise import grid_boxes, make_bias_local, sine_cosine_table
 from sam3.train.tiny.objective import TinyBatch, TinyObjective, TinyOutputs
@@ -65,10 +65,12 @@ def test_memory_penalty(scale: float, penalty: float) -> None:
         find_targets: tuple = ()
 
     stages = [[{"encoder_hidden_states": torch.full((4, 2, 8), scale)}]]
-    cells = tuple(torch.zeros(1, n, 2, 2) for n in CLASSES)
+    cells = tuple(torch.zeros(1, n, 2, 2) for n in ANSWERS)
     outputs = TinyOutputs(stages, cells, tuple(torch.zeros(1, n) for n in CLASSES))
     words = torch.ones(1, 3).long()
-    batch = TinyBatch(Datapoint(), torch.ones(1, 3, 2, 2).long(), torch.ones(1, 2, 2), words)  # type: ignore[arg-type]
+    one = torch.ones(1, 2, 2)
+    targets = CellTargets(torch.ones(1, 3, 2, 2).long(), one, one.byte())
+    batch = TinyBatch(Datapoint(), targets, words)  # type: ignore[arg-type]
     recipe = TinyRecipe(cell_weight=0.0, word_weight=0.0)
     losses = TinyObjective(NoLoss(), recipe)(outputs, batch)
     assert float(losses["core_loss"]) == pytest.approx(penalty)

@@ -106,7 +106,7 @@ def test_heads_see_trunk_and_text_of_the_same_pass(tmp_path: Path, model: Sam3Im
     recipe = TinyRecipe(images=2)
     source = CurriculumSource(folder, recipe, side=144, mask_size=48, seed=0)
     batch = source.batch(0, 0.9)
-    assert batch.cells.shape == (2, 3, 24, 24)
+    assert batch.cells.classes.shape == (2, 3, 48, 48)
     assert len(batch.words) == len(batch.datapoint.find_text_batch)
 
     supervised = SupervisedModel(model).train()
@@ -119,9 +119,8 @@ def test_heads_see_trunk_and_text_of_the_same_pass(tmp_path: Path, model: Sam3Im
     alone = TinyRecipe(images=2, cell_weight=0.0, word_weight=0.0)
     queries = presets.SAM3_TINY.decoder.num_queries
     without = TinyObjective(make_loss(alone, queries), alone)(outputs, batch)
-    cells, words = (
-        sum(losses[f"{part}_loss_{name}"] for name in ATTRIBUTES) for part in ("cell", "word")
-    )
+    cells = sum(losses[f"cell_loss_{name}"] for name in (*ATTRIBUTES, "pairs"))
+    words = sum(losses[f"word_loss_{name}"] for name in ATTRIBUTES)
     torch.testing.assert_close(
         losses["core_loss"] - without["core_loss"],
         recipe.cell_weight * cells + recipe.word_weight * words,
