@@ -15,10 +15,6 @@ from .recipe import PROMPTS, TrackingRecipe
 
 MIN_PROMPT_AREA = 12
 """Pixels of the model's picture; what shows less in the first frame cannot be pointed at."""
-CONTACT = 4
-"""Pixels of the model's picture; objects that are closer touch."""
-CONTACT_TRIES = 50
-"""So many windows are drawn in search of one with contact, which some folders may not have."""
 LONG_VIDEO = 64
 """Frames that a window may claim to be part of."""
 
@@ -30,8 +26,7 @@ class ClipBatch:
     Attributes:
         images: [C, T, 3, R, R] float32 normalised.
         clips: [N] int64, the window of each object.
-        masks: [N, T, R, R] bool. visible: [N, T] bool, at native size. places: [N] bool, what is
-            a place and no object.
+        masks: [N, T, R, R] bool. visible: [N, T] bool, at native size.
         prompt: "mask", "box" or "points". corrections: clicks that follow on the first frame.
         centred: clicks go to the middle of a wrong region, not anywhere in it.
         num_frames: length of the video that the window is said to belong to.
@@ -42,7 +37,6 @@ class ClipBatch:
     clips: Tensor
     masks: Tensor
     visible: Tensor
-    places: Tensor
     prompt: str
     corrections: int
     centred: bool
@@ -57,12 +51,11 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a clip: images [T, 3, R, R], masks [n, T, R, R], visible [n, T], places [n]."""
+    """A piece of a clip: images [T, 3, R, R], masks [n, T, R, R] and visible [n, T]."""
 
     images: np.ndarray
     masks: np.ndarray
     visible: np.ndarray
-    places: np.ndarray
 
 
 class TrackingBatches:
@@ -99,19 +92,17 @@ class TrackingBatches:
         """Share of the prompts that are for places."""
         if not single:
             return 0.0
-        r = self.recipe
-        if progress < r.place_stage:
+        if progress < self.recipe.place_stage:
             return 1.0
-        return r.early_place_share if progress < r.picture_stage else r.place_share
+        return 0.5 if progress < self.recipe.picture_stage else self.recipe.place_share
 
     def _window(self, length: int, places: float, rng: np.random.Generator) -> Window:
         """A window of some clip in whose first frame something can be pointed at."""
-        tries = CONTACT_TRIES if rng.random() < self.recipe.contact_share else 0
         while True:
             clip = self.clips[int(rng.integers(len(self.clips)))]
-            frames = frame_numbers(self.clips.frames, length, rng)
-            found = cut(clip, frames, self.recipe.objects, rng, contact=tries > 0)
-            tries -= 1
+            found = cut(
+                clip, frame_numbers(self.clips.frames, length, rng), self.recipe.objects, rng
+            )
             if found is not None:
                 return with_places(found, places, rng)
 
@@ -125,16 +116,11 @@ def frame_numbers(available: int, length: int, rng: np.random.Generator) -> np.n
 
 
 def cut(
-    clip: StoredClip,
-    frames: np.ndarray,
-    objects: int,
-    rng: np.random.Generator | None,
-    contact: bool = False,
+    clip: StoredClip, frames: np.ndarray, objects: int, rng: np.random.Generator | None
 ) -> Window | None:
     """A window with up to ``objects`` objects; None if the first frame shows none.
 
     rng: of choice, orientation and light; None takes the first objects and changes nothing.
-    contact: objects that touch others come first; None if there are none.
     """
     images, labels = clip.images[frames], clip.labels[frames]
     areas = np.bincount(labels[0].ravel(), minlength=clip.visible.shape[1] + 1)[1:]
@@ -144,11 +130,6 @@ def cut(
     curve = plain_curve()
     if rng is not None:
         there = rng.permutation(there)
-        if contact:
-            touch = in_contact(labels, clip.visible.shape[1])[there]
-            if not touch.any():
-                return None
-            there = there[np.argsort(~touch, kind="stable")]
         turn, curve = random_orientation(rng), tone_curve(rng)
         boxes = np.zeros((0, 4), dtype=np.float32)
         turned = [orient(i, k, boxes, turn)[:2] for i, k in zip(images, labels, strict=True)]
@@ -156,21 +137,7 @@ def cut(
     chosen = there[:objects]
     planes = [np.take(curve[:, c], images[..., c]) for c in range(3)]
     masks = labels[None] == (chosen + 1).astype(np.uint8)[:, None, None, None]
-    visible = clip.visible[frames][:, chosen].T
-    return Window(np.stack(planes, axis=1), masks, visible, np.zeros(len(chosen), dtype=bool))
-
-
-def in_contact(labels: np.ndarray, count: int) -> np.ndarray:
-    """[count] bool: objects that come near another one in some frame of labels [T, R, R]."""
-    found = np.zeros(count + 1, dtype=bool)
-    for down, right in ((0, CONTACT), (CONTACT, 0), (CONTACT, CONTACT), (CONTACT, -CONTACT)):
-        first = labels[
-            :, : labels.shape[1] - down, max(0, -right) : labels.shape[2] - max(0, right)
-        ]
-        second = labels[:, down:, max(0, right) : labels.shape[2] + min(0, right)]
-        near = (first != second) & (first > 0) & (second > 0)
-        found[first[near]] = found[second[near]] = True
-    return found[1:]
+    return Window(np.stack(planes, axis=1), masks, clip.visible[frames][:, chosen].T)
 
 
 def with_places(window: Window, share: float, rng: np.random.Generator) -> Window:
@@ -182,7 +149,7 @@ def with_places(window: Window, share: float, rng: np.random.Generator) -> Windo
     assert length == 1, "a place does not move"
     discs = draw_places(count, side, rng)[:, None]
     masks = np.where(chosen[:, None, None, None], discs, window.masks)
-    return Window(window.images, masks, window.visible | chosen[:, None], chosen)
+    return Window(window.images, masks, window.visible | chosen[:, None])
 
 
 def collate(
@@ -201,7 +168,6 @@ def collate(
         clips=torch.arange(len(windows)).repeat_interleave(counts),
         masks=torch.from_numpy(np.concatenate([window.masks for window in windows])),
         visible=torch.from_numpy(np.concatenate([window.visible for window in windows])),
-        places=torch.from_numpy(np.concatenate([window.places for window in windows])),
         prompt=prompt,
         corrections=corrections,
         centred=centred,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ....errors import Sam3Error
@@ -84,15 +83,6 @@ def run_of(options: argparse.Namespace) -> TrackingRun:
     minutes = options.minutes
     if minutes is None and options.steps is None:
         minutes = 60.0
-    recipe = TrackingRecipe(
-        frames=options.frames,
-        pictures=options.pictures,
-        picture_stage=options.picture_stage,
-        neck_lr=options.neck_lr,
-        objects=options.objects,
-    )
-    if options.start:  # it has learnt already that prompts are for places
-        recipe = replace(recipe, place_stage=0.0, early_place_share=recipe.place_share)
     return TrackingRun(
         image_checkpoint=options.image_checkpoint,
         out=options.out,
@@ -110,7 +100,15 @@ def run_of(options: argparse.Namespace) -> TrackingRun:
             device=options.device,
             workers=0 if options.device == "cpu" else options.workers,
         ),
-        recipe=recipe,
+        recipe=TrackingRecipe(
+            frames=options.frames,
+            pictures=options.pictures,
+            picture_stage=options.picture_stage,
+            # who was trained before knows already that prompts are for places
+            place_stage=0.0 if options.start else TrackingRecipe.place_stage,
+            neck_lr=options.neck_lr,
+            objects=options.objects,
+        ),
         start=options.start,
         resume=options.resume,
     )

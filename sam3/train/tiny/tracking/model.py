@@ -7,7 +7,7 @@ erased them: a mask that the tracker takes for absent would not learn otherwise.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -33,8 +33,7 @@ class Prediction:
     """What the mask decoder said about N objects on a frame.
 
     masks [N, M, h, w] logits of M candidates; ious [N, M]; presence [N, 1] logits; answer
-    [N, 1, h, w], the mask that the tracker goes on with (NO_OBJ_SCORE where absent). In training
-    the last prediction of a frame has its fine features, one [C, D, h, w] per level.
+    [N, 1, h, w], the mask that the tracker goes on with (NO_OBJ_SCORE where absent).
     """
 
     frame: int
@@ -42,7 +41,6 @@ class Prediction:
     ious: Tensor
     presence: Tensor
     answer: Tensor
-    fine: tuple[Tensor, ...] = ()
 
 
 class TrackerFeatures(nn.Module):
@@ -136,7 +134,7 @@ class WindowTracker(nn.Module):
             if frame % self.recipe.truncate == 0:
                 run.bank.detach()
             predictions.append(run.tracked_frame(frame))
-        return run.with_fine_features(predictions) if self.training else predictions
+        return predictions
 
 
 class _Run:
@@ -201,17 +199,6 @@ class _Run:
         )
         masks, ious, _, presence = self.model.take_decoded()
         return out, Prediction(frame, masks, ious, presence, out.pred_masks)
-
-    def with_fine_features(self, predictions: list[Prediction]) -> list[Prediction]:
-        """``predictions`` with the features of each frame at its last one."""
-        shape = (len(self.batch.images), self.batch.frames)
-        levels = [level.unflatten(0, shape) for level in self.encoded["backbone_fpn"][:2]]
-        last = {prediction.frame: index for index, prediction in enumerate(predictions)}
-        found = list(predictions)
-        for frame, index in last.items():
-            fine = tuple(level[:, frame] for level in levels)
-            found[index] = replace(found[index], fine=fine)
-        return found
 
     def _inputs(self, frame: int) -> tuple[list[Tensor], list[Tensor], list[tuple[int, int]]]:
         """Features, positions and sizes of a frame, one row per object."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ...loss.base import CORE_LOSS_KEY
 from ...loss.elementary import dice_loss, iou_loss
-from .appearance import appearance_loss
 from .batches import ClipBatch
 from .model import Prediction
 from .recipe import TrackingRecipe
@@ -41,14 +40,12 @@ class TrackingObjective:
         count = sum((_learnable(targets, p).sum() for p in outputs), torch.zeros(())).clamp(min=1)
         losses = {name: value / count for name, value in sums.items()}
         losses["loss_presence"] = there
-        losses["loss_appearance"] = _appearance_loss(outputs, batch)
         losses["presence_accuracy"] = ((presence > 0) == visible).float().mean()
         losses[CORE_LOSS_KEY] = (
             r.pixel * losses["loss_pixel"]
             + r.dice * losses["loss_dice"]
             + r.iou * losses["loss_iou"]
             + r.presence * there
-            + r.appearance * losses["loss_appearance"]
         )
         return losses
 
@@ -56,17 +53,6 @@ class TrackingObjective:
 def shrink_masks(masks: Tensor, side: int) -> Tensor:
     """Bool [N, T, R, R] -> the share of each cell they cover, [N, T, side, side] float32."""
     return F.adaptive_avg_pool2d(masks.float(), side)
-
-
-def _appearance_loss(outputs: list[Prediction], batch: ClipBatch) -> Tensor:
-    """Mean over frames and levels; places are no objects. 0 without features."""
-    costs = []
-    for prediction in outputs:
-        masks = batch.masks[:, prediction.frame] & ~batch.places[:, None, None]
-        for level in prediction.fine:
-            shares = shrink_masks(masks[:, None], level.shape[-1])[:, 0]
-            costs.append(appearance_loss(level, shares, batch.clips))
-    return torch.stack(costs).mean() if costs else outputs[0].masks.new_zeros(())
 
 
 def _learnable(targets: Tensor, prediction: Prediction) -> Tensor:

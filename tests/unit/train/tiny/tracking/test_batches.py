@@ -18,7 +18,6 @@ from sam3.train.tiny.tracking.batches import (
     collate,
     cut,
     frame_numbers,
-    in_contact,
 )
 from sam3.train.tiny.tracking.corruption import corrupt_masks
 from sam3.train.tiny.tracking.places import draw_places
@@ -88,33 +87,6 @@ def oriented(planes: np.ndarray) -> list[np.ndarray]:
     turned = [planes, planes[:, ::-1], planes[:, :, ::-1], planes[:, ::-1, ::-1]]
     turned += [plane.swapaxes(1, 2) for plane in turned]
     return [np.ascontiguousarray(frame) for plane in turned for frame in plane]
-
-
-def test_contact_is_found_where_objects_come_near(clips: ClipFolder) -> None:
-    labels = np.zeros((2, 20, 20), dtype=np.uint8)
-    labels[:, :4, :4], labels[0, 12:, 12:], labels[1, 3:9, 7:9] = 1, 2, 2
-    labels[:, 16:, :3] = 3
-    assert in_contact(labels[:1], 4).tolist() == [False] * 4
-    assert in_contact(labels, 4).tolist() == [True, True, False, False]
-    mirrored = np.ascontiguousarray(labels[:, :, ::-1])
-    assert in_contact(mirrored, 4).tolist() == [True, True, False, False]
-
-
-def test_objects_in_contact_come_first(clips: ClipFolder) -> None:
-    rng, frames, found = np.random.default_rng(0), np.arange(clips.frames), 0
-    for row in range(len(clips)):
-        touching = in_contact(clips[row].labels, clips[row].visible.shape[1])
-        window = cut(clips[row], frames, 1, rng, contact=True)
-        if window is None:
-            continue
-        found += 1
-        planes = [
-            plane.tobytes()
-            for label in np.flatnonzero(touching) + 1
-            for plane in oriented(clips[row].labels == label)
-        ]
-        assert np.ascontiguousarray(window.masks[0, 0]).tobytes() in planes
-    assert found, "no clip of the test has objects that touch"
 
 
 def test_places_are_discs_anywhere() -> None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sam3.train.tiny.tracking.appearance import MARGIN
 from sam3.train.tiny.tracking.batches import ClipBatch
 from sam3.train.tiny.tracking.evaluation import answer_iou, first_frames
 from sam3.train.tiny.tracking.model import Prediction
@@ -26,7 +25,6 @@ def _batch(visible: list[bool]) -> ClipBatch:
         clips=torch.zeros(2, dtype=torch.int64),
         masks=masks & seen[..., None, None],
         visible=seen,
-        places=torch.zeros(2, dtype=torch.bool),
         prompt="points",
         corrections=0,
         centred=True,
@@ -109,16 +107,6 @@ def test_an_absent_object_has_no_mask_to_learn() -> None:
     again = TrackingObjective(TrackingRecipe())(wrong, batch)
     assert again["presence_accuracy"].item() == 0.75
     assert again["loss_presence"].item() == pytest.approx(9.0 / 4, abs=1e-2)
-
-
-def test_objects_need_features_of_their_own_and_places_do_not() -> None:
-    batch = _batch([True] * 4)
-    same = torch.ones(1, 4, _GRID, _GRID, requires_grad=True)
-    outputs = [replace(_prediction(batch, 0, 0), fine=(same,))]
-    losses = TrackingObjective(TrackingRecipe())(outputs, batch)
-    assert losses["loss_appearance"].item() == pytest.approx(MARGIN**2, rel=1e-2)
-    places = replace(batch, places=torch.tensor([False, True]))
-    assert TrackingObjective(TrackingRecipe())(outputs, places)["loss_appearance"].item() < 1e-6
 
 
 def test_nothing_to_see_is_no_error() -> None:
