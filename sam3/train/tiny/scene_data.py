@@ -130,7 +130,7 @@ class TrunkExamples(SceneExamples):
         processes.barrier()
 
     def image_ids(self, index: int) -> list[int]:
-        """Rows, in the scene folder, of the pictures of batch ``index``."""
+        """Rows of the pictures of batch ``index``; frames of clips count on after the scenes."""
         return self.source.rows(self._number(index))
 
     def _open(self) -> AttributeBatches:
