@@ -112,7 +112,7 @@ def test_sizes_follow_the_image_model():
     """An image configuration without a tracker preset: heads that fit its features."""
     config = replace(presets.SAM3_TINY, name="my own")
     found = tracker_config_for(config)
-    assert (found.image_size, found.grid, found.d_model) == (144, 12, 64)
+    assert (found.image_size, found.grid, found.d_model) == (192, 16, 64)
 
 
 def test_released_names_and_counts():

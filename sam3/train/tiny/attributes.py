@@ -24,11 +24,12 @@ from ..data.scenes.clip_dataset import ClipFolder
 from ..data.scenes.dataset import SceneFolder
 from ..data.scenes.vocabulary import COLOUR_NAMES, PATTERN_NAMES, SHAPE_NAMES
 from ..loss.base import CORE_LOSS_KEY
+from . import centres
 from .boundaries import OFFSETS, pair_loss
 
 ATTRIBUTES = ("colour", "shape", "pattern")
 CLASSES = tuple(len(names) + 1 for names in (COLOUR_NAMES, SHAPE_NAMES, PATTERN_NAMES))
-ANSWERS = (*CLASSES, len(OFFSETS))  # per cell: its attributes, and what its pairs show
+ANSWERS = (*CLASSES, len(OFFSETS), centres.ANSWERS)  # per cell: attributes, pairs, middle
 CELLS_PER_PATCH = 4  # along a side: as fine as the masks
 BACKGROUND_WEIGHT = 0.1  # nine of ten cells are background
 TYPICAL_CELLS = 64  # of an object; its cells weigh 1
@@ -141,7 +142,7 @@ class CellHead(nn.Module):
         self.linear = nn.Linear(width, sum(ANSWERS) * CELLS_PER_PATCH**2)
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """[B, C, H, W] -> logits [B, answers, S, S] of colour, shape, pattern and pairs."""
+        """[B, C, H, W] -> [B, answers, S, S]: colour, shape, pattern, pairs, middle."""
         logits = self.linear(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(logits, CELLS_PER_PATCH).split(ANSWERS, dim=1)
 
@@ -171,7 +172,7 @@ def cell_loss(outputs: tuple[Tensor, ...], cells: CellTargets) -> dict[str, Tens
     needs one is 0.
     """
     losses: dict[str, Tensor] = {}
-    *names, pairs = outputs
+    *names, pairs, middle = outputs
     for name, logits, classes in zip(ATTRIBUTES, names, cells.classes.unbind(1), strict=True):
         on_object = cells.weights * (classes > 0)
         counted = cells.weights * (classes != UNKNOWN) if name == "shape" else on_object
@@ -179,6 +180,9 @@ def cell_loss(outputs: tuple[Tensor, ...], cells: CellTargets) -> dict[str, Tens
         losses[f"loss_{name}"] = _mean(costs, counted)
         losses[f"{name}_accuracy"] = _mean((logits.argmax(1) == classes).float(), on_object)
     losses["loss_pairs"], losses["pairs_accuracy"] = pair_loss(pairs, cells.objects)
+    losses["loss_centre"], losses["centre_agreement"] = centres.centre_loss(
+        middle, cells.objects, cells.weights
+    )
     parts = [value for name, value in losses.items() if name.startswith("loss_")]
     losses[CORE_LOSS_KEY] = torch.stack(parts).sum()
     return losses

@@ -25,6 +25,7 @@ from ..loop.config import TrainConfig
 from ..utils.checkpoint_utils import load_model_state
 from .attributes import AttributeBatch, attribute_loss
 from .evaluation import SceneScores
+from .grow import load_grown
 from .objective import SupervisedModel, TinyBatch, TinyObjective, TinyOutputs
 from .recipe import TinyRecipe, make_loss
 from .stages import TinyRun, build_model, export
@@ -42,16 +43,22 @@ class TinyExperiment(SupervisedModel):
     """A tiny model with the heads of the recipe, from scratch or from trained weights.
 
     Args:
-        start: weights of the tiny model, or the ``checkpoint.pt`` of a run of a tiny experiment,
-            which has the heads, too, and averaged weights; None = from scratch.
+        start: weights of a tiny model, perhaps of a coarser grid, or the ``checkpoint.pt`` of a run
+            of a tiny experiment, which has the heads, too, and averaged weights; None = from
+            scratch.
         seed: of the first weights.
         bpe_path: the text encoder's vocabulary, None = the bundled one.
+        freeze_trunk: the trunk stays as it is, which saves a part of each step.
     """
 
     back_convert = staticmethod(Sam3Image.back_convert)
 
     def __init__(
-        self, start: str | None = None, seed: int = 0, bpe_path: str | None = None
+        self,
+        start: str | None = None,
+        seed: int = 0,
+        bpe_path: str | None = None,
+        freeze_trunk: bool = False,
     ) -> None:
         run = TinyRun(
             out=Path(), scenes=Path(), train=TrainConfig(steps=1, seed=seed), recipe=TinyRecipe()
@@ -62,7 +69,9 @@ class TinyExperiment(SupervisedModel):
             self._go_on_from(Path(start))
         elif start is not None:
             trained = build_sam3_image_model(checkpoint_path=start, device="cpu")
-            model.load_state_dict(trained.state_dict())
+            load_grown(model, trained.state_dict())
+        if freeze_trunk:
+            model.backbone.vision_backbone.trunk.requires_grad_(False)
 
     def _go_on_from(self, path: Path) -> None:
         """Take the weights of a run, averaged where they are."""

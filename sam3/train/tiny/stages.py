@@ -50,7 +50,7 @@ class TinyRun:
         out: folder of checkpoints, log, scenes and the exported model.
         scenes: folder with ``train`` and ``held_out`` scenes.
         resume: go on from the newest checkpoint in ``out``.
-        start: trained weights to start from; then there is no coarse stage.
+        start: trained weights, perhaps of a coarser grid; then there is no coarse stage.
     """
 
     out: Path
@@ -139,7 +139,7 @@ def train(run: TinyRun) -> TrainResult:
     model = build_model(run)
     if run.start is not None:
         trained = build_sam3_image_model(checkpoint_path=run.start, device="cpu")
-        model.load_state_dict(trained.state_dict())
+        load_grown(model, trained.state_dict())
     supervised = SupervisedModel(model)
     stages: list[tuple[float, Callable[[], TrainResult]]] = [
         (run.recipe.text_share, lambda: train_text(run.text_stage(), supervised)),

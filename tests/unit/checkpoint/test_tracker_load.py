@@ -86,11 +86,11 @@ def test_files_that_do_not_fit_are_refused(tmp_path, state, change, message):
 def test_a_backbone_makes_the_features():
     model = build_tracker(True, with_backbone=True, config=presets.SAM3_TINY_TRACKER, device="cpu")
     with torch.no_grad():
-        out = model.forward_image(torch.zeros(1, 3, 144, 144))
+        out = model.forward_image(torch.zeros(1, 3, 192, 192))
     assert [tuple(x.shape[1:]) for x in out["backbone_fpn"]] == [
-        (8, 48, 48),
-        (16, 24, 24),
-        (64, 12, 12),
+        (8, 64, 64),
+        (16, 32, 32),
+        (64, 16, 16),
     ]
     assert not torch.is_autocast_enabled("cpu")
     assert not model.training and model.use_memory_selection

@@ -28,7 +28,7 @@ def test_derived_sizes():
     config = presets.SAM3_TRACKER
     assert (config.grid, config.low_res_mask_size, config.memory_mask_size) == (72, 288, 1152)
     config = presets.SAM3_TINY_TRACKER
-    assert (config.grid, config.low_res_mask_size, config.memory_mask_size) == (12, 48, 192)
+    assert (config.grid, config.low_res_mask_size, config.memory_mask_size) == (16, 64, 256)
 
 
 @pytest.mark.parametrize(

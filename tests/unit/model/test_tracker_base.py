@@ -84,13 +84,13 @@ def bank(tracker):
 
 def test_sizes_follow_the_configuration(tracker, bank):
     out = bank["cond_frame_outputs"][0]
-    assert (tracker.low_res_mask_size, tracker.input_mask_size) == (48, 192)
-    assert out.pred_masks.shape == (2, 1, 48, 48)
-    assert out.pred_masks_high_res.shape == (2, 1, 144, 144)
-    assert out.multimasks.shape == (2, 3, 48, 48)
+    assert (tracker.low_res_mask_size, tracker.input_mask_size) == (64, 256)
+    assert out.pred_masks.shape == (2, 1, 64, 64)
+    assert out.pred_masks_high_res.shape == (2, 1, 192, 192)
+    assert out.multimasks.shape == (2, 3, 64, 64)
     assert out.obj_ptr.shape == (2, 64)
-    assert out.maskmem_features.shape == (2, 32, 12, 12)
-    assert out.maskmem_pos_enc[0].shape == (2, 32, 12, 12)
+    assert out.maskmem_features.shape == (2, 32, 16, 16)
+    assert out.maskmem_pos_enc[0].shape == (2, 32, 16, 16)
     assert out["iou_score"].shape == (2,)
     assert out["eff_iou_score"].shape == ()
 
@@ -222,7 +222,7 @@ EMPTY = {"cond_frame_outputs": {}, "non_cond_frame_outputs": {}}
             ValueError,
             "no points",
         ),
-        ({"prev_sam_mask_logits": torch.zeros(2, 1, 48, 48)}, ValueError, "pass point_inputs"),
+        ({"prev_sam_mask_logits": torch.zeros(2, 1, 64, 64)}, ValueError, "pass point_inputs"),
         ({"is_init_cond_frame": True, "point_inputs": points(3)}, InputError, "2 objects"),
     ],
 )
@@ -233,7 +233,7 @@ def test_bad_input_is_named(tracker, arguments, error, message):
 
 def test_a_tracker_without_backbone_says_so(tracker):
     with pytest.raises(SessionError, match="backbone"):
-        tracker.forward_image(torch.zeros(1, 3, 144, 144))
+        tracker.forward_image(torch.zeros(1, 3, 192, 192))
 
 
 def test_unknown_and_fixed_keywords_are_refused(tracker):

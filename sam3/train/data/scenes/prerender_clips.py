@@ -1,6 +1,6 @@
 """Draws clips ahead of training into memory-mapped shards, resized as inference resizes frames.
 
-    python -m sam3.train.data.scenes.prerender_clips --out FOLDER --clips 4096 --resolution 144
+    python -m sam3.train.data.scenes.prerender_clips --out FOLDER --clips 4096 --resolution 192
 
 A shard holds ``images.npy`` [S, T, R, R, 3] uint8, ``labels.npy`` [S, T, R, R] uint8 (0 background,
 k = object k-1) and ``visible.npy`` [S, T, M] bool: which object is to be seen at native size.
@@ -32,7 +32,7 @@ class ClipPrerenderConfig:
     """What a folder of clips holds. ``simple_share`` is the share of level 0 clips."""
 
     clips: int
-    resolution: int = 144
+    resolution: int = 192
     frames: int = 8
     seed: int = 1
     held_out: bool = False
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=COMMAND, description="Draw training clips into a folder.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--clips", type=int, default=4096, help="how many (default %(default)s)")
-    parser.add_argument("--resolution", type=int, default=144, help="square side in pixels")
+    parser.add_argument("--resolution", type=int, default=192, help="square side in pixels")
     parser.add_argument("--frames", type=int, default=8, help="per clip (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes")

@@ -26,7 +26,8 @@ class ClipBatch:
     Attributes:
         images: [C, T, 3, R, R] float32 normalised.
         clips: [N] int64, the window of each object.
-        masks: [N, T, R, R] bool. visible: [N, T] bool, at native size.
+        objects: [C, T, R, R] uint8, all objects of the windows, k + 1 = object k, 0 = none.
+        masks: [N, T, R, R] bool, of those to be followed. visible: [N, T] bool, at native size.
         prompt: "mask", "box" or "points". corrections: clicks that follow on the first frame.
         centred: clicks go to the middle of a wrong region, not anywhere in it.
         num_frames: length of the video that the window is said to belong to.
@@ -35,6 +36,7 @@ class ClipBatch:
 
     images: Tensor
     clips: Tensor
+    objects: Tensor
     masks: Tensor
     visible: Tensor
     prompt: str
@@ -51,9 +53,11 @@ class ClipBatch:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of a clip: images [T, 3, R, R], masks [n, T, R, R] and visible [n, T]."""
+    """A piece of a clip: images [T, 3, R, R], all objects [T, R, R], masks [n, T, R, R] and
+    visible [n, T] of those to be followed."""
 
     images: np.ndarray
+    objects: np.ndarray
     masks: np.ndarray
     visible: np.ndarray
 
@@ -137,7 +141,7 @@ def cut(
     chosen = there[:objects]
     planes = [np.take(curve[:, c], images[..., c]) for c in range(3)]
     masks = labels[None] == (chosen + 1).astype(np.uint8)[:, None, None, None]
-    return Window(np.stack(planes, axis=1), masks, clip.visible[frames][:, chosen].T)
+    return Window(np.stack(planes, axis=1), labels, masks, clip.visible[frames][:, chosen].T)
 
 
 def with_places(window: Window, share: float, rng: np.random.Generator) -> Window:
@@ -149,7 +153,7 @@ def with_places(window: Window, share: float, rng: np.random.Generator) -> Windo
     assert length == 1, "a place does not move"
     discs = draw_places(count, side, rng)[:, None]
     masks = np.where(chosen[:, None, None, None], discs, window.masks)
-    return Window(window.images, masks, window.visible | chosen[:, None])
+    return Window(window.images, window.objects, masks, window.visible | chosen[:, None])
 
 
 def collate(
@@ -166,6 +170,7 @@ def collate(
     return ClipBatch(
         images=torch.from_numpy(np.stack([window.images for window in windows])),
         clips=torch.arange(len(windows)).repeat_interleave(counts),
+        objects=torch.from_numpy(np.stack([window.objects for window in windows])),
         masks=torch.from_numpy(np.concatenate([window.masks for window in windows])),
         visible=torch.from_numpy(np.concatenate([window.visible for window in windows])),
         prompt=prompt,

@@ -49,16 +49,17 @@ class QuickEvaluation:
         }
         device = next(model.parameters()).device
         for batch in copy_data_to_device(self.batches, device):
-            first, *later = model(batch)
+            first, *later = model(batch).predictions
             found["click_J"].append(answer_iou(first, batch))
             found["track_J"] += [answer_iou(prediction, batch) for prediction in later]
             found["presence_accuracy"] += [
                 ((p.presence[:, 0] > 0) == batch.visible[:, p.frame]).float() for p in later
             ]
             picture = first_frames(batch)
-            clicks = model(replace(picture, corrections=2))
+            clicks = model(replace(picture, corrections=2)).predictions
             found["click3_J"].append(answer_iou(clicks[-1], picture))
-            found["box_J"].append(answer_iou(model(replace(picture, prompt="box"))[0], picture))
+            boxed = model(replace(picture, prompt="box")).predictions[0]
+            found["box_J"].append(answer_iou(boxed, picture))
         return {name: float(torch.cat(values).mean()) for name, values in found.items()}
 
 
@@ -67,6 +68,7 @@ def first_frames(batch: ClipBatch) -> ClipBatch:
     return replace(
         batch,
         images=batch.images[:, :1],
+        objects=batch.objects[:, :1],
         masks=batch.masks[:, :1],
         visible=batch.visible[:, :1],
     )

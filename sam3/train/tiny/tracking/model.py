@@ -22,6 +22,7 @@ from ....model.tracker.types import StepOutput
 from ....sam.mask_decoder import MaskDecoderOutput
 from .batches import ClipBatch
 from .corruption import corrupt_masks
+from .grouping import GroupingHead
 from .prompts import Points, add_correction, first_points
 from .recipe import TrackingRecipe
 
@@ -41,6 +42,18 @@ class Prediction:
     ious: Tensor
     presence: Tensor
     answer: Tensor
+
+
+@dataclass(frozen=True)
+class WindowOutputs:
+    """All predictions, in order, and what the mask decoder reads of the pictures [C * T, ...].
+
+    fine_levels: the two finest levels; grouping: what the head read from the coarsest.
+    """
+
+    predictions: list[Prediction]
+    fine_levels: list[Tensor]
+    grouping: Tensor
 
 
 class TrackerFeatures(nn.Module):
@@ -110,6 +123,7 @@ class WindowTracker(nn.Module):
         self.features = TrackerFeatures(neck, recipe.neck_share)
         self.tracker = tracker
         self.recipe = recipe
+        self.grouping = GroupingHead(tracker.hidden_dim)
         self._decoded: list[MaskDecoderOutput] = []
         tracker.sam_mask_decoder.register_forward_hook(lambda *call: self._keep(call[-1]))
 
@@ -120,8 +134,8 @@ class WindowTracker(nn.Module):
         """What the mask decoder gave last."""
         return self._decoded.pop()
 
-    def forward(self, batch: ClipBatch) -> list[Prediction]:
-        """All predictions, in order; the first frame has one per prompt and correction."""
+    def forward(self, batch: ClipBatch) -> WindowOutputs:
+        """One pass; the first frame has a prediction per prompt and correction."""
         encoded = encode_image(
             self.features,
             self.tracker.sam_mask_decoder,
@@ -134,7 +148,8 @@ class WindowTracker(nn.Module):
             if frame % self.recipe.truncate == 0:
                 run.bank.detach()
             predictions.append(run.tracked_frame(frame))
-        return predictions
+        fine, middle, coarse = encoded["backbone_fpn"]
+        return WindowOutputs(predictions, [fine, middle], self.grouping(coarse))
 
 
 class _Run:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ...loss.base import CORE_LOSS_KEY
 from ...loss.elementary import dice_loss, iou_loss
 from .batches import ClipBatch
-from .model import Prediction
+from .grouping import grouping_loss
+from .model import Prediction, WindowOutputs
 from .recipe import TrackingRecipe
 
 
@@ -25,9 +26,9 @@ class TrackingObjective:
     def __init__(self, recipe: TrackingRecipe) -> None:
         self.recipe = recipe
 
-    def __call__(self, outputs: list[Prediction], batch: ClipBatch) -> dict[str, Tensor]:
+    def __call__(self, passed: WindowOutputs, batch: ClipBatch) -> dict[str, Tensor]:
         """Named scalars; ``core_loss`` is differentiated."""
-        r = self.recipe
+        r, outputs = self.recipe, passed.predictions
         sums: dict[str, Tensor | float] = defaultdict(float)
         targets = shrink_masks(batch.masks, outputs[0].masks.shape[-1])
         for candidates in sorted({p.masks.shape[1] for p in outputs}):
@@ -40,12 +41,16 @@ class TrackingObjective:
         count = sum((_learnable(targets, p).sum() for p in outputs), torch.zeros(())).clamp(min=1)
         losses = {name: value / count for name, value in sums.items()}
         losses["loss_presence"] = there
+        losses["loss_grouping"] = grouping_loss(
+            passed.fine_levels, passed.grouping, batch.objects.flatten(0, 1)
+        )
         losses["presence_accuracy"] = ((presence > 0) == visible).float().mean()
         losses[CORE_LOSS_KEY] = (
             r.pixel * losses["loss_pixel"]
             + r.dice * losses["loss_dice"]
             + r.iou * losses["loss_iou"]
             + r.presence * there
+            + r.grouping * losses["loss_grouping"]
         )
         return losses
 

@@ -29,7 +29,7 @@ class TrackingRecipe:
         corrections: at most so many clicks after the first prompt; pictures always get some.
         centre_share: clicks in the middle of a wrong region; the others go anywhere in it.
         corruption: share of tracked frames whose memory is dropped, eroded or dilated.
-        pixel, dice, iou, presence: weights of the losses.
+        pixel, dice, iou, presence, grouping: weights of the losses.
         hard: how much more a pixel weighs that is taken for the object and is not.
     """
 
@@ -53,6 +53,7 @@ class TrackingRecipe:
     dice: float = 5.0
     iou: float = 1.0
     presence: float = 1.0
+    grouping: float = 5.0
 
     def __post_init__(self) -> None:
         longest = max(length for length, _ in self.windows)

@@ -30,14 +30,16 @@ from sam3.train.tiny.attributes import (
     cell_targets,
 )
 from sam3.train.tiny.boundaries import pair_targets
+from sam3.train.tiny.centres import centre_targets
 
-GRID = 12
+GRID = presets.SAM3_TINY.vision.grid
+SIDE = presets.SAM3_TINY.vision.img_size
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scenes") / "train"
-    return prerender(path, PrerenderConfig(scenes=6, resolution=144, seed=4))
+    return prerender(path, PrerenderConfig(scenes=6, resolution=SIDE, seed=4))
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_classes_are_those_of_the_object_at_the_middle_of_a_cell(
 ) -> None:
     monkeypatch.setattr(attributes, "random_orientation", lambda rng: (False, False, False))
     source = AttributeBatches(folder, 1, grid=GRID, seed=1)
-    side = 144 // (GRID * CELLS_PER_PATCH)
+    side = SIDE // (GRID * CELLS_PER_PATCH)
     seen = 0
     for number in range(6):
         found = source.batch(number, 0.0).cells.classes[0]
@@ -99,6 +101,7 @@ def test_right_answers_cost_nothing_and_wrong_ones_only_their_own(batch: Attribu
         for classes, count in zip(batch.cells.classes.unbind(1), CLASSES, strict=True)
     ]
     exact.append(40.0 * pair_targets(batch.cells.objects)[0] - 20)
+    exact.append(centre_targets(batch.cells.objects))
     losses = attribute_loss(tuple(exact), batch)
     assert float(losses["core_loss"]) < 1e-5
     assert all(float(losses[f"{name}_accuracy"]) == 1 for name in ATTRIBUTES)
@@ -132,7 +135,7 @@ def test_a_batch_without_objects_has_finite_losses() -> None:
 
 
 def test_every_other_picture_is_a_frame_of_a_clip(folder: Path, tmp_path: Path) -> None:
-    clips = prerender_clips(tmp_path, ClipPrerenderConfig(clips=2, resolution=144, seed=3))
+    clips = prerender_clips(tmp_path, ClipPrerenderConfig(clips=2, resolution=SIDE, seed=3))
     source = AttributeBatches(folder, 4, grid=GRID, seed=1, clips=clips)
     rows = source.rows(0)
     assert [row >= len(source.scenes) for row in rows] == [False, True, False, True]
@@ -151,8 +154,10 @@ def test_unknown_attributes_cost_nothing_but_their_places_do(batch: AttributeBat
     before = cell_loss(tuple(logits), unknown)
     assert before["loss_colour"] == 0 and before["loss_pattern"] == 0
     changed = [torch.where(there, part.roll(1, 1), part) for part in logits[:3]]
-    assert cell_loss((*changed, logits[3]), unknown)["loss_shape"] == before["loss_shape"]
-    assert cell_loss((*logits[:3], -logits[3]), unknown)["loss_pairs"] != before["loss_pairs"]
+    assert cell_loss((*changed, *logits[3:]), unknown)["loss_shape"] == before["loss_shape"]
+    turned = cell_loss((*logits[:3], *(-part for part in logits[3:])), unknown)
+    assert turned["loss_pairs"] != before["loss_pairs"]
+    assert turned["loss_centre"] != before["loss_centre"]
 
 
 def test_colour_of_background_does_not_matter(batch: AttributeBatch) -> None:

@@ -12,8 +12,11 @@ import torch
 
 pytest.importorskip("hydra")
 
+from sam3.checkpoint import save_checkpoint  # noqa: E402
+from sam3.config import presets  # noqa: E402
 from sam3.model_builder import build_sam3_image_model  # noqa: E402
 from sam3.train.tiny.experiment import TinyExperiment  # noqa: E402
+from sam3.train.tiny.grow import coarse_config  # noqa: E402
 from sam3.train.tiny.scene_data import SceneExamples  # noqa: E402
 from sam3.train.train import main  # noqa: E402
 
@@ -106,3 +109,20 @@ def test_trunk_alone_then_the_whole_model(run: Callable[..., Path]) -> None:
     average = state["ema"]["average"][f"model.{name}"]
     torch.testing.assert_close(exported(whole)[name], average, rtol=1e-3, atol=1e-3)
     assert not torch.equal(average, state["model"][f"model.{name}"])
+
+
+def test_a_frozen_trunk_stays(run: Callable[..., Path], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    coarse = coarse_config(presets.SAM3_TINY, 96)
+    model = build_sam3_image_model(config=coarse, device="cpu", load_from_HF=False)
+    start = save_checkpoint(model, tmp_path / "coarse.safetensors", config=coarse.to_dict())
+    before = TinyExperiment(str(start)).model.state_dict()
+    whole = run("whole", f"paths.start={start}", "scratch.freeze_trunk=true", *WHOLE)
+    trunk = "backbone.vision_backbone.trunk."
+    for name, tensor in exported(whole).items():
+        if name.startswith(trunk):
+            torch.testing.assert_close(tensor, before[name], rtol=1e-3, atol=1e-3)
+    after = weights(whole)["model"]
+    assert all(torch.equal(after[f"model.{n}"], t) for n, t in before.items() if trunk in n)
+    name = "transformer.decoder.query_embed.weight"
+    assert not torch.equal(after[f"model.{name}"], before[name])

@@ -27,11 +27,14 @@ def test_weights_move_and_positions_are_resized():
         if key != name and not key.endswith("freqs_cis"):
             assert torch.equal(grown[key], value), key
     assert torch.equal(fine.backbone.vision_backbone.trunk.blocks[0].attn.freqs_cis, rotary)
-    inner = slice(3, 9)  # bicubic interpolation keeps ramps, away from the border
-    places = (torch.arange(12)[inner] + 0.5) / 12
-    grid = grown[name][0, 1:].view(12, 12, -1)[inner, inner]
-    torch.testing.assert_close(grid[..., 0], places[:, None].expand(-1, 6), atol=0.01, rtol=0)
-    torch.testing.assert_close(grid[..., 1], places.expand(6, -1), atol=0.01, rtol=0)
+    side = config.vision.grid
+    inner = slice(3, side - 3)  # bicubic interpolation keeps ramps, away from the border
+    places = (torch.arange(side)[inner] + 0.5) / side
+    grid = grown[name][0, 1:].view(side, side, -1)[inner, inner]
+    torch.testing.assert_close(
+        grid[..., 0], places[:, None].expand(-1, len(places)), atol=0.01, rtol=0
+    )
+    torch.testing.assert_close(grid[..., 1], places.expand(len(places), -1), atol=0.01, rtol=0)
 
 
 def test_other_shapes_are_refused():

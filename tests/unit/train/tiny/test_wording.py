@@ -26,6 +26,9 @@ from sam3.train.tiny.wording import (
     word_loss,
 )
 
+GRID = presets.SAM3_TINY.vision.grid
+SIDE = presets.SAM3_TINY.vision.img_size
+
 RED = COLOUR_NAMES.index("red") + 1
 CROSS = SHAPE_NAMES.index("cross") + 1
 STRIPED = PATTERN_NAMES.index("striped") + 1
@@ -102,11 +105,11 @@ def test_text_stage_learns_and_punishes_large_features(model: Sam3Image) -> None
 
 
 def test_heads_see_trunk_and_text_of_the_same_pass(tmp_path: Path, model: Sam3Image) -> None:
-    folder = prerender(tmp_path / "train", PrerenderConfig(scenes=4, resolution=144, seed=6))
+    folder = prerender(tmp_path / "train", PrerenderConfig(scenes=4, resolution=SIDE, seed=6))
     recipe = TinyRecipe(images=2)
-    source = CurriculumSource(folder, recipe, side=144, mask_size=48, seed=0)
+    source = CurriculumSource(folder, recipe, side=SIDE, mask_size=GRID * 4, seed=0)
     batch = source.batch(0, 0.9)
-    assert batch.cells.classes.shape == (2, 3, 48, 48)
+    assert batch.cells.classes.shape == (2, 3, GRID * 4, GRID * 4)
     assert len(batch.words) == len(batch.datapoint.find_text_batch)
 
     supervised = SupervisedModel(model).train()
@@ -119,7 +122,7 @@ def test_heads_see_trunk_and_text_of_the_same_pass(tmp_path: Path, model: Sam3Im
     alone = TinyRecipe(images=2, cell_weight=0.0, word_weight=0.0)
     queries = presets.SAM3_TINY.decoder.num_queries
     without = TinyObjective(make_loss(alone, queries), alone)(outputs, batch)
-    cells = sum(losses[f"cell_loss_{name}"] for name in (*ATTRIBUTES, "pairs"))
+    cells = sum(losses[f"cell_loss_{name}"] for name in (*ATTRIBUTES, "pairs", "centre"))
     words = sum(losses[f"word_loss_{name}"] for name in ATTRIBUTES)
     torch.testing.assert_close(
         losses["core_loss"] - without["core_loss"],

@@ -13,10 +13,14 @@ from sam3.model_builder import build_sam3_image_model
 from sam3.train.data.scenes.clip_dataset import ClipFolder
 from sam3.train.data.scenes.prerender_clips import ClipPrerenderConfig, prerender_clips
 
+SIDE = presets.SAM3_TINY.vision.img_size
+
 
 @pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = ClipPrerenderConfig(clips=6, frames=8, seed=2, max_side=144, simple_share=0.0)
+    config = ClipPrerenderConfig(
+        clips=6, resolution=SIDE, frames=8, seed=2, max_side=144, simple_share=0.0
+    )
     return prerender_clips(tmp_path_factory.mktemp("clips"), config)
 
 

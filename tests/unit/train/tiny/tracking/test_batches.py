@@ -50,7 +50,8 @@ def test_batches_are_windows_and_pictures_of_all_kinds(clips: ClipFolder) -> Non
         count, frames = batch.images.shape[:2]
         assert (frames, count) in {(1, 3), (4, 2), (8, 1)}
         objects = len(batch.clips)
-        assert batch.masks.shape == (objects, frames, 144, 144)
+        assert batch.masks.shape == (objects, frames, clips.resolution, clips.resolution)
+        assert batch.objects.shape == (count, *batch.masks.shape[1:])
         assert batch.visible.shape == (objects, frames)
         assert batch.masks[:, 0].flatten(1).sum(1).min() >= MIN_PROMPT_AREA
         assert torch.bincount(batch.clips, minlength=count).max() <= _RECIPE.objects

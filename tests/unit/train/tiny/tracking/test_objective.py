@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from sam3.train.tiny.centres import ANSWERS
 from sam3.train.tiny.tracking.batches import ClipBatch
 from sam3.train.tiny.tracking.evaluation import answer_iou, first_frames
-from sam3.train.tiny.tracking.model import Prediction
+from sam3.train.tiny.tracking.model import Prediction, WindowOutputs
 from sam3.train.tiny.tracking.objective import TrackingObjective, pixel_loss, shrink_masks
 from sam3.train.tiny.tracking.recipe import TrackingRecipe
 
@@ -20,10 +21,12 @@ def _batch(visible: list[bool]) -> ClipBatch:
     masks = torch.zeros(2, 2, _SIDE, _SIDE, dtype=torch.bool)
     masks[0, :, :24], masks[1, :, :, 30:] = True, True
     seen = torch.tensor(visible).reshape(2, 2)
+    shown = masks & seen[..., None, None]
     return ClipBatch(
         images=torch.zeros(1, 2, 3, _SIDE, _SIDE),
         clips=torch.zeros(2, dtype=torch.int64),
-        masks=masks & seen[..., None, None],
+        objects=torch.where(shown[1], 2, shown[0].long())[None].to(torch.uint8),
+        masks=shown,
         visible=seen,
         prompt="points",
         corrections=0,
@@ -44,11 +47,18 @@ def _prediction(batch: ClipBatch, frame: int, right: int, candidates: int = 3) -
     return Prediction(frame, masks.requires_grad_(), ious, presence, truth)
 
 
+def _losses(predictions: list[Prediction], batch: ClipBatch) -> dict[str, torch.Tensor]:
+    """Of predictions whose features tell no objects apart."""
+    fine, middle, coarse = (torch.zeros(2, n, s, s) for n, s in ((8, 16), (16, 8), (ANSWERS, 4)))
+    outputs = WindowOutputs(predictions, [fine, middle], coarse)
+    return TrackingObjective(TrackingRecipe())(outputs, batch)
+
+
 @pytest.mark.parametrize("right", [0, 2])
 def test_every_candidate_learns_the_mask_and_its_own_iou(right: int) -> None:
     batch = _batch([True] * 4)
     outputs = [_prediction(batch, frame, right) for frame in (0, 1)]
-    losses = TrackingObjective(TrackingRecipe())(outputs, batch)
+    losses = _losses(outputs, batch)
     assert losses["loss_dice"].item() == pytest.approx(2 / 3, abs=0.02)
     assert losses["loss_iou"].item() < 1e-6 and losses["presence_accuracy"].item() == 1.0
     losses["core_loss"].backward()
@@ -60,7 +70,7 @@ def test_every_candidate_learns_the_mask_and_its_own_iou(right: int) -> None:
 
 def test_right_masks_cost_next_to_nothing() -> None:
     batch = _batch([True] * 4)
-    losses = TrackingObjective(TrackingRecipe())([_prediction(batch, 0, 0, candidates=1)], batch)
+    losses = _losses([_prediction(batch, 0, 0, candidates=1)], batch)
     assert losses["loss_pixel"].item() < 1e-3 and losses["loss_dice"].item() < 1e-2
 
 
@@ -84,17 +94,17 @@ def test_single_masks_and_candidates_may_be_mixed() -> None:
     outputs[1] = replace(
         outputs[1], **{name: getattr(outputs[1], name).expand(to) for name, to in repeated.items()}
     )
-    losses = TrackingObjective(TrackingRecipe())(outputs, batch)
+    losses = _losses(outputs, batch)
     assert losses["loss_dice"].item() < 1e-2
     worst = [_prediction(batch, 0, 0, candidates=1), outputs[1]]
     worst[0].masks.data.neg_()
-    assert TrackingObjective(TrackingRecipe())(worst, batch)["loss_dice"].item() > 0.4
+    assert _losses(worst, batch)["loss_dice"].item() > 0.4
 
 
 def test_an_absent_object_has_no_mask_to_learn() -> None:
     batch = _batch([True, False, True, True])  # object 0 leaves
     outputs = [_prediction(batch, frame, 0) for frame in (0, 1)]
-    losses = TrackingObjective(TrackingRecipe())(outputs, batch)
+    losses = _losses(outputs, batch)
     losses["core_loss"].backward()
     assert not outputs[1].masks.grad[0].any() and outputs[1].masks.grad[1].any()
     assert losses["presence_accuracy"].item() == 1.0
@@ -104,14 +114,14 @@ def test_an_absent_object_has_no_mask_to_learn() -> None:
             1, *[outputs[1].masks, outputs[1].ious], torch.full((2, 1), 9.0), outputs[1].answer
         ),
     ]
-    again = TrackingObjective(TrackingRecipe())(wrong, batch)
+    again = _losses(wrong, batch)
     assert again["presence_accuracy"].item() == 0.75
     assert again["loss_presence"].item() == pytest.approx(9.0 / 4, abs=1e-2)
 
 
 def test_nothing_to_see_is_no_error() -> None:
     batch = _batch([False] * 4)
-    losses = TrackingObjective(TrackingRecipe())([_prediction(batch, 0, 0)], batch)
+    losses = _losses([_prediction(batch, 0, 0)], batch)
     assert losses["loss_dice"].item() == 0.0 and torch.isfinite(losses["core_loss"])
 
 

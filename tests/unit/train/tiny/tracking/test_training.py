@@ -74,10 +74,10 @@ def test_predictions_of_a_window(model: WindowTracker, batch: ClipBatch) -> None
         ("box", 0, [1, 3, 3]),
         ("points", 2, [3, 1, 1, 3, 3]),
     ):
-        found = model(_prompted(batch, prompt, corrections))
+        found = model(_prompted(batch, prompt, corrections)).predictions
         assert [p.masks.shape[1] for p in found] == candidates
         assert [p.frame for p in found] == [0] * (len(found) - 2) + [1, 2]
-        assert all(p.masks.shape == (objects, p.masks.shape[1], 48, 48) for p in found)
+        assert all(p.masks.shape == (objects, p.masks.shape[1], 64, 64) for p in found)
         assert all(p.presence.shape == (objects, 1) for p in found)
 
 
@@ -116,7 +116,7 @@ def test_gradients_end_where_the_window_is_cut(model: WindowTracker, batch: Clip
     for truncate, reached in ((3, True), (2, False)):
         model.recipe = replace(_RECIPE, truncate=truncate)
         model.zero_grad()
-        model(_prompted(batch, "mask"))[-1].masks.square().mean().backward()
+        model(_prompted(batch, "mask")).predictions[-1].masks.square().mean().backward()
         assert bool(encoder.grad is not None and encoder.grad.any()) == reached
 
 
@@ -125,7 +125,7 @@ def test_loss_falls_on_one_batch(model: WindowTracker, batch: ClipBatch) -> None
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     values = []
-    for _ in range(12):
+    for _ in range(20):
         optimizer.zero_grad()
         loss = objective(model(_prompted(batch, "points")), batch)["core_loss"]
         loss.backward()
@@ -137,11 +137,13 @@ def test_loss_falls_on_one_batch(model: WindowTracker, batch: ClipBatch) -> None
 def test_corrupted_memories_are_drawn_from_the_batch(
     model: WindowTracker, batch: ClipBatch
 ) -> None:
-    plain = model(batch)[-1].masks
+    plain = model(batch).predictions[-1].masks
     model.recipe = replace(_RECIPE, corruption=1.0)
-    first, second = model(batch)[-1].masks, model(batch)[-1].masks
+    first, second = model(batch).predictions[-1].masks, model(batch).predictions[-1].masks
     assert torch.equal(first, second) and not torch.equal(first, plain)
-    assert torch.equal(model.eval()(batch)[-1].masks, model(batch)[-1].masks)
+    assert torch.equal(
+        model.eval()(batch).predictions[-1].masks, model(batch).predictions[-1].masks
+    )
 
 
 def test_quick_evaluation(model: WindowTracker, clips: ClipFolder) -> None:
