@@ -17,11 +17,10 @@ from PIL import Image
 
 from sam3 import cli
 from sam3.checkpoint import save_checkpoint
-from sam3.config import presets
 from sam3.model_builder import build_sam3_video_model
 from sam3.train.data.scenes.clip_files import write_clip
 from sam3.train.data.scenes.clips import clip_rng, draw_clip
-from tests.support.video import build_tiny
+from tests.support.video import build_tiny, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, WIDTH, HEIGHT = 4, 80, 60
@@ -34,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("video")
     write_clip(draw_clip(clip_rng(0, 3), (HEIGHT, WIDTH), frames=COUNT), folder / "clip.mp4")
     tensors = {n: t for n, t in build_tiny().state_dict().items() if not n.endswith("freqs_cis")}
-    config = presets.SAM3_TINY.to_dict()
+    config = small_config().image.to_dict()
     save_checkpoint(tensors, folder / "random.safetensors", config=config)
     image = {n: t for n, t in tensors.items() if n.startswith("detector.")}
     save_checkpoint(image, folder / "image.safetensors", config=config)

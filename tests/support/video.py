@@ -68,16 +68,24 @@ def build_scripted(device: Any = None, **keywords: Any) -> Any:
     return scripted_model(**keywords)
 
 
+def small_config() -> Any:
+    """Sizes of :func:`build_tiny`: of ``sam3-tiny`` with a coarser grid."""
+    from sam3.builders.interactive import tracker_config_for
+    from sam3.config import presets
+    from sam3.config.video import Sam3VideoConfig
+    from sam3.train.tiny.grow import coarse_config
+
+    image = coarse_config(presets.SAM3_TINY, 144)
+    return Sam3VideoConfig(image=image, tracker=tracker_config_for(image))
+
+
 def build_tiny(device: Any = "cpu") -> Any:
     """The small video model with the same random weights in every process."""
-    from sam3.config import presets
     from sam3.model_builder import build_sam3_video_model
 
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        return build_sam3_video_model(
-            config=presets.SAM3_TINY_VIDEO, load_from_HF=False, device=device
-        )
+        return build_sam3_video_model(config=small_config(), load_from_HF=False, device=device)
 
 
 def snapshot(state: Any) -> tuple[Any, ...]:
