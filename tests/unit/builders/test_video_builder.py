@@ -20,9 +20,9 @@ from sam3.model_builder import (
     build_sam3_video_predictor,
 )
 from tests.support import golden
-from tests.support.video import picture, pictures
+from tests.support.video import picture, pictures, small_config
 
-CONFIG = presets.SAM3_TINY_VIDEO
+CONFIG = small_config()
 
 
 def test_released_model_has_exactly_the_published_names():
