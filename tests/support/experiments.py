@@ -11,11 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sam3.config import presets
 from sam3.train.utils.config_names import compose_config
 
 from .datasets import coco_annotations, write_picture, write_pictures
 
-SIDE = 144  # of the tiny model's pictures
+SIDE = presets.SAM3_TINY.vision.img_size
 FRAMES = 3
 
 
