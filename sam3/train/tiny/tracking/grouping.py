@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from ..centres import ANSWERS, WAVES, centre_targets
 
@@ -20,24 +21,11 @@ FINE_WAVES = (max(WAVES),)
 passes positive values only."""
 
 
-class GroupingHead(nn.Module):
-    """Reads the middle of objects from the coarsest level; [B, C, h, w] -> [B, ANSWERS, h, w]."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Conv2d(width, ANSWERS, 1)
-
-    def forward(self, level: Tensor) -> Tensor:
-        """The waves."""
-        answers: Tensor = self.linear(level)
-        return answers
-
-
 def grouping_loss(levels: Sequence[Tensor], answers: Tensor, objects: Tensor) -> Tensor:
     """Mean squared error of the waves: all levels, all objects, and objects and background alike.
 
-    levels: finest and middle one as the mask decoder adds them, [B, C, h, w]; answers of the
-    :class:`GroupingHead`; objects [B, R, R] uint8, k + 1 = object k.
+    levels: finest and middle one as the mask decoder adds them, [B, C, h, w]; answers
+    [B, ANSWERS, h, w], read from the coarsest; objects [B, R, R] uint8, k + 1 = object k.
     """
     fine, middle = levels
     told = centre_targets(pick_cells(objects, fine.shape[-1]), FINE_WAVES)
@@ -67,7 +55,7 @@ def _waves(objects: Tensor, level: Tensor) -> Tensor:
 def _balanced(errors: Tensor, objects: Tensor) -> Tensor:
     """Half for the background, half for objects, large or small."""
     count = int(objects.max())
-    own = nn.functional.one_hot(objects.long(), count + 1)[..., 1:].to(errors.dtype)
+    own = F.one_hot(objects.long(), count + 1)[..., 1:].to(errors.dtype)
     cells = own.sum((1, 2))
     means = torch.einsum("bhw,bhwn->bn", errors, own) / cells.clamp(min=1)
     there = (cells > 0).sum().clamp(min=1)

@@ -20,9 +20,9 @@ from ....model.tracker.mask_heads import resize
 from ....model.tracker.memory_write import encode_memory
 from ....model.tracker.types import StepOutput
 from ....sam.mask_decoder import MaskDecoderOutput
+from ..centres import ANSWERS
 from .batches import ClipBatch
 from .corruption import corrupt_masks
-from .grouping import GroupingHead
 from .prompts import Points, add_correction, first_points
 from .recipe import TrackingRecipe
 
@@ -48,7 +48,7 @@ class Prediction:
 class WindowOutputs:
     """All predictions, in order, and what the mask decoder reads of the pictures [C * T, ...].
 
-    fine_levels: the two finest levels; grouping: what the head read from the coarsest.
+    fine_levels: the two finest levels; grouping: what was read from the coarsest (grouping.py).
     """
 
     predictions: list[Prediction]
@@ -123,7 +123,7 @@ class WindowTracker(nn.Module):
         self.features = TrackerFeatures(neck, recipe.neck_share)
         self.tracker = tracker
         self.recipe = recipe
-        self.grouping = GroupingHead(tracker.hidden_dim)
+        self.grouping = nn.Conv2d(tracker.hidden_dim, ANSWERS, 1)  # not exported
         self._decoded: list[MaskDecoderOutput] = []
         tracker.sam_mask_decoder.register_forward_hook(lambda *call: self._keep(call[-1]))
 
