@@ -124,14 +124,13 @@ def cell_targets(
     of its cells only. labels [R, R] (k = object k - 1), attributes [n, 3] -> classes
     [3, cells, cells] int64, weights [cells, cells] float32, objects [cells, cells] uint8.
     """
-    side = labels.shape[0] // cells
-    centres = labels[side // 2 :: side, side // 2 :: side][:cells, :cells]
+    picked = centres.pick_cells(labels, cells)
     table = np.zeros((len(attributes) + 1, 3), dtype=np.int64)
     table[1:] = attributes.astype(np.int64) + 1
-    counts = np.bincount(centres.ravel(), minlength=len(table)).clip(min=1)
+    counts = np.bincount(picked.ravel(), minlength=len(table)).clip(min=1)
     weights = np.sqrt(TYPICAL_CELLS / counts, dtype=np.float32)
     weights[0] = BACKGROUND_WEIGHT
-    return table[centres].transpose(2, 0, 1), weights[centres], np.ascontiguousarray(centres)
+    return table[picked].transpose(2, 0, 1), weights[picked], np.ascontiguousarray(picked)
 
 
 class CellHead(nn.Module):

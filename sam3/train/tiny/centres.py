@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 WAVES = (0.5, 1.0, 2.0)  # per side of the picture; half a wave is different everywhere
 ANSWERS = 4 * len(WAVES)  # cosine and sine of each, along x and along y
+
+
+Labels = TypeVar("Labels", Tensor, np.ndarray)
+
+
+def pick_cells(labels: Labels, cells: int) -> Labels:
+    """What is at the middle of each cell: [..., R, R] -> [..., cells, cells], a view."""
+    side = labels.shape[-1] // cells
+    return labels[..., side // 2 :: side, side // 2 :: side][..., :cells, :cells]
 
 
 def centre_targets(objects: Tensor, waves: Sequence[float] = WAVES) -> Tensor:

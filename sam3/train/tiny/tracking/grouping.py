@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..centres import ANSWERS, WAVES, centre_targets
+from ..centres import ANSWERS, WAVES, centre_targets, pick_cells
 
 FINE_WAVES = (max(WAVES),)
 """Of the finest level, which has few channels: one wave and its opposite, as its activation
@@ -40,12 +40,6 @@ def grouping_loss(levels: Sequence[Tensor], answers: Tensor, objects: Tensor) ->
         for given, wanted in pairs
     ]
     return torch.stack(losses).mean()
-
-
-def pick_cells(objects: Tensor, cells: int) -> Tensor:
-    """The object at the middle of each cell: [B, R, R] -> [B, cells, cells]."""
-    side = objects.shape[-1] // cells
-    return objects[:, side // 2 :: side, side // 2 :: side][:, :cells, :cells]
 
 
 def _waves(objects: Tensor, level: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sam3.train.tiny.centres import ANSWERS, centre_targets
-from sam3.train.tiny.tracking.grouping import FINE_WAVES, grouping_loss, pick_cells
+from sam3.train.tiny.centres import ANSWERS, centre_targets, pick_cells
+from sam3.train.tiny.tracking.grouping import FINE_WAVES, grouping_loss
 
 
 @pytest.fixture
