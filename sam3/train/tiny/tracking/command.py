@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ....errors import Sam3Error
+from ...loop.conf import read_conf
 from ...loop.config import TrainConfig
 from .recipe import TrackingRecipe
 from .training import TrackingRun, draw_clips, train
@@ -51,6 +54,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--neck-lr", type=float, default=TrackingRecipe.neck_lr, help="factor on --lr")
     p.add_argument("--objects", type=int, default=TrackingRecipe.objects, help="per clip")
+    p.add_argument(
+        "--recipe",
+        type=_fields,
+        default={},
+        metavar="JSON",
+        help="""further fields of TrackingRecipe, such as '{"picture_share": 0.1}'""",
+    )
     p.add_argument("--device", default=TrainConfig.device, help="cpu (default), cuda, mps ...")
     p.add_argument("--lr", type=float, default=TrainConfig.lr)
     p.add_argument("--warmup-steps", type=int, default=60)
@@ -100,15 +110,34 @@ def run_of(options: argparse.Namespace) -> TrackingRun:
             device=options.device,
             workers=0 if options.device == "cpu" else options.workers,
         ),
-        recipe=TrackingRecipe(
-            frames=options.frames,
-            pictures=options.pictures,
-            picture_stage=options.picture_stage,
-            # who was trained before knows already that prompts are for places
-            place_stage=0.0 if options.start else TrackingRecipe.place_stage,
-            neck_lr=options.neck_lr,
-            objects=options.objects,
-        ),
+        recipe=_recipe(options),
         start=options.start,
         resume=options.resume,
     )
+
+
+def _recipe(options: argparse.Namespace) -> TrackingRecipe:
+    chosen = {
+        "frames": options.frames,
+        "pictures": options.pictures,
+        "picture_stage": options.picture_stage,
+        # who was trained before knows already that prompts are for places
+        "place_stage": 0.0 if options.start else TrackingRecipe.place_stage,
+        "neck_lr": options.neck_lr,
+        "objects": options.objects,
+    }
+    return read_conf(TrackingRecipe, chosen | options.recipe)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(given, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object with fields as names")
+    return {name: _tuples(value) for name, value in given.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

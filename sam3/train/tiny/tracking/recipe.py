@@ -63,5 +63,7 @@ class TrackingRecipe:
                 f"{self.pictures}, objects {self.objects} and truncate {self.truncate} must be "
                 "positive"
             )
-        if abs(sum(self.prompt_shares) - 1) > 1e-6:
-            raise InputError(f"prompt_shares {self.prompt_shares} must add up to 1")
+        windows = [share for _, share in self.windows]
+        for name, shares in (("prompt_shares", self.prompt_shares), ("windows", windows)):
+            if abs(sum(shares) - 1) > 1e-6:
+                raise InputError(f"the shares of {name}, {shares}, must add up to 1")
