@@ -44,8 +44,9 @@ def average(first: Path, second: Path, share: float, out: Path) -> Path:
 def join(image: Path, tracker: Path, out: Path) -> Path:
     """Write the image model of ``image`` with second neck and tracker of ``tracker``.
 
-    Either file may hold a whole video model. Raises CheckpointMismatchError if the image models
-    differ in names, shapes or configuration, or in the trunk, whose features the tracker reads.
+    Either file may hold a whole video model; dtypes are those of ``tracker``. Raises
+    CheckpointMismatchError if the image models differ in names, shapes or configuration, or in
+    the trunk, whose features the tracker reads.
     """
     with read_checkpoint(image) as new, read_checkpoint(tracker) as video:
         if video.tracker_config is None:
@@ -58,14 +59,13 @@ def join(image: Path, tracker: Path, out: Path) -> Path:
                 "tracker on top of this image model."
             )
         state = {name: video.tensor(name) for name in video}
-        replaced = {name for name in video if name.startswith(DETECTOR)}
-        replaced -= {name for name in video if name.startswith(SECOND_NECK)}
+        replaced = {n for n in video if n.startswith(DETECTOR) and not n.startswith(SECOND_NECK)}
         stored = {name: DETECTOR + name for name in new}
         if new.tracker_config is not None:  # a video model's names, of which a part is taken
             stored = {name: name for name in new if name in replaced}
         _same_names(new, video, set(stored.values()), replaced)
         for name, target in stored.items():
-            state[target] = _fitting(new, name, state[target])
+            state[target] = _fitting(new, name, state[target]).to(state[target].dtype)
             if target.startswith(TRUNK) and not torch.equal(state[target], video.tensor(target)):
                 raise CheckpointMismatchError(
                     f"the trunk of {image} is not the one that the tracker of {tracker} was "

@@ -112,6 +112,16 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, caplog):
     assert not out.exists()
 
 
+def test_an_image_model_of_another_dtype_is_rounded(tmp_path: Path):
+    state = {name: torch.full((2, 3), value + 1e-4) for name, value in _IMAGE.items()}
+    state["a_count"] = torch.tensor([7])
+    image = save_checkpoint(state, tmp_path / "image.safetensors", config=_CONFIG)
+    tracker = _video(tmp_path / "tracker.safetensors", convs=5.0, tracker=6.0)
+    out = load_file(join(image, tracker, tmp_path / "out.safetensors"))
+    name = DETECTOR + "backbone.vision_backbone.convs.a"
+    assert torch.equal(out[name], torch.full((2, 3), 2.0, dtype=torch.float16))
+
+
 def test_other_shapes_are_refused(tmp_path: Path):
     image = _write(tmp_path / "image.safetensors", {"a": 1.0})
     state = {"a": torch.zeros(3), "a_count": torch.tensor([7])}
